@@ -35,9 +35,11 @@ def draw(
 def crop(n, generator, scale=(.08,1.), ratio=(3/4,4/3), shared=False):
     "Random resized crop; `scale` is the share of the area, one box for each image or one for all (`shared`)"
     k = 1 if shared else n
-    area = uniform(generator, k, low=scale[0], high=scale[1])
-    aspect = torch.exp(uniform(generator, k, low=torch.tensor(ratio[0]).log(), high=torch.tensor(ratio[1]).log()))
-    w,h = (area*aspect).sqrt().clamp(max=1), (area/aspect).sqrt().clamp(max=1)
+    area = uniform(generator, 10, k, low=scale[0], high=scale[1])                    # ten tries, as in torchvision
+    aspect = torch.exp(uniform(generator, 10, k, low=torch.tensor(ratio[0]).log(), high=torch.tensor(ratio[1]).log()))
+    w,h = (area*aspect).sqrt(), (area/aspect).sqrt()
+    first = ((w <= 1) & (h <= 1)).int().argmax(0, keepdim=True)                      # the first that fits
+    w,h = [side.gather(0, first)[0].clamp(max=1) for side in (w, h)]
     cx,cy = [(1-side)*(2*uniform(generator, k)-1) for side in (w, h)]
     theta = torch.stack([torch.stack([w, 0*w, cx], 1), torch.stack([0*h, h, cy], 1)], 1)
     return partial(_resample, theta=theta.expand(n, 2, 3))

@@ -103,6 +103,7 @@ def ema_(avg:Tensor, new:Tensor, decay:float)->Tensor:
 # %% ../nbs/00_core.ipynb #b2cd0edd
 def table(rows:list)->str:
     "Rows (dicts with equal keys) as a Markdown table; None prints as a dash"
+    if not rows: return ''
     head = list(rows[0])
     lines = [head, ['---']*len(head)] + [['–' if r[k] is None else str(r[k]).replace('|', r'\|') for k in head] for r in rows]
     return '\n'.join('| '+' | '.join(o)+' |' for o in lines)
@@ -157,17 +158,17 @@ def checksum(tensors:dict)->str:
 def save_state(path, state, **card):
     "Write a nested `state` of tensors and JSON values, and a `card` of JSON values that describes it; whole or not at all"
     flat = flatten(state)
-    tensors = {k:v.detach().cpu().contiguous() for k,v in flat.items() if isinstance(v, Tensor)}
+    tensors = {k:v.detach().cpu().contiguous().clone() for k,v in flat.items() if isinstance(v, Tensor)}    # none may share memory
     plain = {k:v for k,v in flat.items() if k not in tensors}
-    meta = dict(plain=json.dumps(plain), card=json.dumps(card), sha256=checksum(tensors))
-    with aside(path) as tmp: save_file(tensors, tmp, metadata=meta)
+    meta = json.dumps(dict(plain=plain, card=card, sha256=checksum(tensors)))     # one entry: safetensors shuffles several
+    with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=meta))
 
 def load_state(path, device='cpu')->tuple[dict,dict]:
     "The `(state, card)` that `save_state` wrote; raises `Damaged` for anything else"
     try:
         with safe_open(str(path), 'pt', device=str(device)) as f:
-            meta,tensors = f.metadata() or {}, {k:f.get_tensor(k).clone() for k in f.keys()}   # clone: else they change when the file does
+            meta,tensors = json.loads((f.metadata() or {})['dc_nb']), {k:f.get_tensor(k).clone() for k in f.keys()}   # clone: else they change when the file does
         if meta['sha256'] != checksum(tensors): raise Damaged(f"{path}: the checksum does not fit its content; delete it and run again")
-        return unflatten({**tensors, **json.loads(meta['plain'])}), json.loads(meta['card'])
+        return unflatten({**tensors, **meta['plain']}), meta['card']
     except (SafetensorError, KeyError, json.JSONDecodeError) as e:
         raise Damaged(f"{path} is not a state file of dc_nb, or not all of it ({e}); delete it and run again") from None

@@ -8,6 +8,7 @@ __all__ = ['datasets', 'toy', 'channel_stats', 'load', 'digits', 'cifar10', 'cif
 
 # %% ../nbs/02_data.ipynb #65a6a496
 import os,zipfile
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,11 @@ def load(
     "Find and read a set of images; every problem with the source is a `DataError`, an unknown name too"
     if split not in ('train', 'test'): raise DataError(f"{name}: split={split!r} must be 'train' or 'test'")
     path,key = Path(name).expanduser(),str(name).replace('-', '_')
-    if key in datasets: return datasets[key](root, split, **kw)
-    if path.suffix=='.npz': return _npz(path, split, **kw)
-    if path.is_dir(): return _folder(path, split, **kw)
+    reader = datasets.get(key) or (_npz if path.suffix=='.npz' else _folder if path.is_dir() else None)
+    for k in kw:
+        if reader and k not in (takes := set(signature(reader).parameters) & {'download', 'size', 'in_memory'}):
+            raise DataError(f"{name} does not take {k}; it takes {', '.join(sorted(takes)) or 'no options'}")
+    if reader: return reader(root, split, **kw) if key in datasets else reader(path, split, **kw)
     raise DataError(f"{name!r} is neither a folder, a .npz file nor one of the data sets: {nearest(key, datasets)}")
 
 def _root(name, root, *holds, right=''):

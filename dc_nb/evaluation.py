@@ -12,7 +12,7 @@ from functools import partial
 from math import e,exp,sqrt
 
 from .augment import crop,cutmix,flip,randaugment
-from .core import Recipe,recipe
+from .core import Recipe,recipe,seed_of
 from .data import CondensedSet,ImageSet
 from .models import create
 from .soft_labels import label_bytes,mse_gt,regimes,teacher_bytes
@@ -53,6 +53,7 @@ class Score:
 def training_set(condensed:CondensedSet, like:ImageSet)->ImageSet:
     "The condensed images as an `ImageSet` on `like`'s device, with the names and normalisation of `like`"
     condensed.check(like)
+    if condensed.labels is not None: raise ValueError("sets with stored soft labels cannot be evaluated yet; ask a label regime for them")
     dev = like.y.device
     x = condensed.x.flatten(0, 1) if condensed.factor == 1 else condensed.images
     return ImageSet(x.to(dev), condensed.y.to(dev), like.classes, like.mean, like.std, like.name)
@@ -60,7 +61,8 @@ def training_set(condensed:CondensedSet, like:ImageSet)->ImageSet:
 def student(protocol:Protocol, data:ImageSet, seed:int):
     "A fresh student for the images of `data`"
     c,h,_ = data.shape
-    return create(protocol.student, len(data.classes), h, c, data.mean, data.std, seed=seed).to(data.y.device)
+    own = seed_of(seed, 'student')       # else a student would start from the weights that its teacher of the same kind started from
+    return create(protocol.student, len(data.classes), h, c, data.mean, data.std, seed=own).to(data.y.device)
 
 def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers=(), **kw):
     "One student: (network, losses); `kw` goes to `fit`"

@@ -18,7 +18,7 @@ from typing import Annotated,Literal
 import torch
 from .core import UnknownName,aside,nearest
 from .models import builder
-from .recipes import named,sizes,study,with_alpha,with_flatness
+from .recipes import named,sizes,study,with_alpha,with_flatness,with_regime
 from .train import smoothing
 from pydantic import BaseModel,ConfigDict,Field,ValidationError
 from tqdm.auto import tqdm
@@ -37,7 +37,7 @@ class Edc(BaseModel):
     download: bool = False                              # let torchvision fetch cifar10, cifar100 or svhn into root
     size: positive|None = None                          # pixels, for folders whose images differ in size
     ipc: positive = 10                                  # images per class
-    method: str = 'edc'                                 # a recipe: edc (the paper), edc_released (what the released code computes)
+    method: str = 'edc'                                 # a recipe: edc (the paper), edc_released (what the released CIFAR-10 code computes)
     preset: str = 'small'                               # budget: small, cpu, paper
     student: str|None = None                            # network that is trained on the set
     observers: str|None = None                          # comma-separated networks that guide synthesis and label
@@ -51,11 +51,12 @@ class Edc(BaseModel):
     epochs: positive|None = None                        # of the student
     regime: Literal['hard','fixed','live','stored']|None = None
     seed: Annotated[int, Field(ge=0)] = 0               # of observers and synthesis
-    seeds: positive = 5                                 # students (and random subsets) evaluated
+    seeds: positive = 8                                 # students (and random subsets) evaluated
     ceiling: bool = True                                # also train a student on the full data with the observers' recipe
     device: Literal['auto','cpu','cuda'] = 'auto'
     precision: Literal['fp32','bf16'] = 'fp32'
     out: str = 'out'                                    # caches, condensed set, figures
+    figures: str = 'out'                                # folder of the figures
     results: str = 'results'                            # folder to which one row is appended
     every: Annotated[float, Field(ge=0)] = 30.          # seconds between two checkpoints
 
@@ -89,10 +90,11 @@ def plan(p:Edc, side:int=32):
     "The study that the parameters ask for"
     s = sizes[p.preset](study(p.dataset, p.ipc, p.method, side), p.ipc)
     direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs, synthesis__steps=p.iterations, synthesis__batch=p.batch,
-        protocol__student=p.student, protocol__training__epochs=p.epochs, protocol__regime=p.regime,
+        protocol__student=p.student, protocol__training__epochs=p.epochs,
         protocol__training__schedule=p.zeta and partial(smoothing, zeta=p.zeta))
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     if p.alpha is not None: s = with_alpha(s, p.alpha)
+    if p.regime: s = with_regime(s, p.regime)
     return s if p.flatness_weight is None else with_flatness(s, p.flatness_weight)
 
 # %% ../nbs/20_experiments.ipynb #ebac3ada
@@ -109,7 +111,7 @@ def writable(path)->Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         with aside(path/'.probe') as tmp: tmp.write_text('x')
-        (path/'.probe').unlink()
+        (path/'.probe').unlink(missing_ok=True)
     except OSError as e: raise ParameterError(f"cannot write into {path}: {e.strerror}; choose another folder") from None
     return path
 
@@ -136,8 +138,9 @@ def provenance(device)->dict:
     return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None, dirty=bool(dirty), dc_nb=version('dc_nb'), **packages, python=platform.python_version(),
         machine=machine(device), date=datetime.now(timezone.utc).strftime('%Y-%m-%d'))
 
-def peak_memory()->float:
-    "Largest resident memory of this process so far, in GiB"
+def peak_memory(device='cpu')->float:
+    "Largest memory of this process so far, in GiB: resident, or allocated on the CUDA device"
+    if torch.device(device).type == 'cuda': return torch.cuda.max_memory_allocated()/2**30
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit/2**30
 

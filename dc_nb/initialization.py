@@ -48,13 +48,15 @@ def surest_crops(
     generator:torch.Generator,
     observers=(), # the first one judges
     factor:int=1, # 2 at 224 pixels, 1 on small images
-    images:int=300, # real images a class to choose from
+    images:int=300, # real images a class to choose from; at least as many as crops are needed
     crops:int=5, # tries for each
     scale:tuple=(.08,1.)
 )->Tensor: # classes x ipc x C x H x W
     "RDED's start: crops that the observer classifies with the least doubt, `factor`^2 of them an image"
     if not observers: raise ValueError("surest_crops needs an observer that judges the crops")
     enough(data, ipc*factor**2, 'ipc*factor^2 =')
+    if data.shape[-1] % factor: raise ValueError(f"factor {factor} does not divide the side of {data.shape[-1]} pixels")
+    images = max(images, ipc*factor**2)
     return torch.stack([_surest(data, c, ipc, generator, observers[0].net, factor, images, crops, scale) for c in range(len(data.classes))])
 
 @torch.no_grad()

@@ -45,6 +45,10 @@ class Statistics(Recipe):
     whole: str = 'measured'   # BatchNorm's Form-1 target: 'measured' in this pass, or 'running' averages (the released code)
     swap: bool = False        # the released code swaps mean and variance of a class's patches when it saves them
 
+    def __post_init__(self):
+        if self.variance not in ('total', 'within'): raise ValueError(f"variance {self.variance!r} is not one of 'total', 'within'")
+        if self.whole not in ('measured', 'running'): raise ValueError(f"whole {self.whole!r} is not one of 'measured', 'running'")
+
 @dataclass
 class Observer:
     "A frozen network and its targets: `whole[layer]` of K and `by_class[layer]` of classes x K"

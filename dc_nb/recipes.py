@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['named', 'strong_crop', 'cells', 'sizes', 'Study', 'cifar10', 'cifar100', 'tiny_imagenet', 'imagenet10', 'imagenet1k',
-           'digits', 'study', 'paper', 'cpu', 'small', 'with_alpha', 'with_flatness']
+           'digits', 'study', 'paper', 'cpu', 'small', 'with_alpha', 'with_flatness', 'with_regime']
 
 # %% ../nbs/19_recipes.ipynb #678f4b21
 from functools import partial
@@ -79,7 +79,7 @@ def imagenet10(study, ipc):
 
 @cells
 def imagenet1k(study, ipc):
-    "Table 6: as ImageNet-10 with batch 80, AlexNet as fifth observer, stored labels, 300 epochs of batch 100, no RandAugment"
+    "Table 6: as ImageNet-10 with batch 80, AlexNet too, stored labels, 300 epochs of batch 100; the paper's observers are torchvision's (pass `weights`), and label without EfficientNet"
     return imagenet10(study, ipc).but(observers=tuple(f'torchvision/{o}' for o in ('resnet18', 'mobilenet_v2', 'efficientnet_b0', 'shufflenet_v2_x0_5', 'alexnet')),
         synthesis__batch=80, protocol__regime='stored', protocol__training__epochs=300, protocol__training__batch=100,
         protocol__training__views=(partial(crop, scale=(.5,1.)), flip, cutmix))
@@ -110,22 +110,30 @@ def paper(study, ipc): return study
 
 @sizes
 def cpu(study, ipc):
-    "Less than an hour on two cores for CIFAR-10 at IPC 10: three of the paper's observers, fewer epochs"
-    return study.but(observers=('convnet_w128', 'mobilenet_v2', 'convnet_w32'), squeeze__epochs=3, protocol__training__epochs=100)
+    "Within an hour on two cores for CIFAR-10 at IPC 10: three of the paper's observers, 240 steps of the student"
+    return study.but(observers=('convnet_w128', 'mobilenet_v2', 'convnet_w32'), squeeze__epochs=min(study.squeeze.epochs, 3), protocol__training__epochs=60, protocol__training__ema=.98)
 
 @sizes
 def small(study, ipc):
     "About a minute on two cores for digits; the student takes about 100 steps, so its average must forget faster"
-    return study.but(observers=('convnet_d1', 'convnet_d2', 'wrn_16_2'), squeeze__epochs=8, synthesis__steps=60, protocol__student='convnet_d1',
+    return study.but(observers=('convnet_d1', 'convnet_d2', 'wrn_16_2'), squeeze__epochs=min(study.squeeze.epochs, 8), synthesis__steps=60, protocol__student='convnet_d1',
         protocol__training__epochs=100 if ipc == 1 else 25, protocol__training__ema=.9)
 
 # %% ../nbs/19_recipes.ipynb #72fadfc6
 def with_alpha(study, alpha:float):
     "The study with another weight of Form 1 against Form 2"
     def change(f): return partial(f, alpha=alpha) if getattr(f, 'func', f) is soft_category else f
+    if not any(getattr(f, 'func', f) is soft_category for _,f in study.synthesis.terms): raise ValueError('alpha needs a soft_category term')
     return study.but(synthesis__terms=tuple((w, change(f)) for w,f in study.synthesis.terms))
 
 def with_flatness(study, weight:float):
     "The study with another weight of the flatness term; 0 removes it"
     others = tuple((w, f) for w,f in study.synthesis.terms if getattr(f, 'func', f) is not flatness)
-    return study.but(synthesis__terms=others + (((weight, flatness),) if weight else ()))
+    term = next((f for _,f in study.synthesis.terms if getattr(f, 'func', f) is flatness), flatness)
+    return study.but(synthesis__terms=others + (((weight, term),) if weight else ()))
+
+def with_regime(study, regime:str):
+    "The study in another label regime; CutMix is left out where labels cannot follow it"
+    views = study.protocol.training.views
+    keep = views if regime in ('live', 'stored') else tuple(v for v in views if getattr(v, 'func', v) is not cutmix)
+    return study.but(protocol__regime=regime, protocol__training__views=keep)

@@ -15,7 +15,7 @@ from time import monotonic
 import torch
 import torch.nn.functional as F
 from .augment import crop,draw,flip
-from .core import Damaged,Recipe,ema_,load_state,recipe,save_state,stream
+from .core import Damaged,Recipe,checksum,ema_,load_state,recipe,save_state,stream
 from .data import CondensedSet
 from .flatness import flatness_loss
 from .initialization import real
@@ -61,7 +61,9 @@ def soft_category(step, alpha=.5, form2=per_class, first=10.):
 # %% ../nbs/11_synthesis.ipynb #736bbc79
 class Running:
     "Running estimates by name; `start` is 'first', 'zero' (the released code) or 'debiased'"
-    def __init__(self, momentum, start): self.momentum,self.start,self.state = momentum,start,{}
+    def __init__(self, momentum, start):
+        if start not in ('first', 'zero', 'debiased'): raise ValueError(f"running start {start!r} is not one of 'first', 'zero', 'debiased'")
+        self.momentum,self.start,self.state = momentum,start,{}
 
     def __call__(self, name, m:Moments)->Moments:
         if not self.momentum: return m
@@ -153,7 +155,8 @@ class Synthesis:
         self.y = torch.arange(len(start), device=self.x.device).repeat_interleave(ipc)
         self.parts = torch.arange(len(self.x)).split(recipe.batch or len(self.x))
         self.part,self.i,self.losses = 0, 0, []
-        self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}'
+        nets = [checksum(o.net.state_dict()) for o in observers]
+        self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}-{checksum(dict(start=start))}-{"-".join(nets)}'
         self.open()
 
     @property
@@ -218,12 +221,13 @@ def synthesize(
     seed:int,
     checkpoint=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
-    tick=None, # called with the terms after each step
+    tick=None, # called with the terms of each step, resumed ones too
     trace:list|None=None # filled with the unweighted terms of every step
 )->CondensedSet:
     "Loop 1: condense `images` to `ipc` images a class (EDC, Sec. 3; SRe2L, G-VBSM and RDED are other recipes)"
     run,saved = Synthesis(recipe, images, observers, ipc, seed), monotonic()
     if checkpoint: resume(run, checkpoint)
+    if tick: [tick(terms) for terms in run.losses]
     while not run.done:
         run.advance()
         if checkpoint and monotonic()-saved >= every: save(run, checkpoint); saved = monotonic()

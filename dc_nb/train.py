@@ -16,7 +16,7 @@ from time import monotonic
 import torch
 import torch.nn.functional as F
 from .augment import draw
-from .core import Damaged,Recipe,load_state,recipe,save_state,seeded,stream
+from .core import Damaged,Recipe,checksum,load_state,recipe,save_state,seeded,stream
 from torch import nn,optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel,get_ema_multi_avg_fn
@@ -120,12 +120,12 @@ def epoch_of(net, ema, opt, data, recipe, objective, seed, epoch)->float:
 # %% ../nbs/05_train.ipynb #a7c442d6
 class Fit:
     "A training run that can be saved after any epoch: network, average, optimizer, schedule, losses"
-    def __init__(self, net, recipe, seed):
+    def __init__(self, net, data, recipe, seed):
         self.net,self.recipe,self.losses = net, recipe, []
         self.opt = recipe.optimiser(_groups(net, recipe))
         self.ema = averaged(net, recipe.ema, recipe.buffers) if recipe.ema else None
         self.sched = LambdaLR(self.opt, _rate(recipe.schedule, recipe.epochs, self.losses))
-        self.key = f'{recipe.key}-{seed}'
+        self.key = f'{recipe.key}-{seed}-{getattr(data, "checksum", len(data))}-{checksum(net.state_dict())}'
 
     @property
     def result(self): return (self.ema.module if self.ema else self.net).eval()
@@ -152,13 +152,14 @@ def fit(
     recipe:Training,
     seed:int,
     objective:Callable=hard, # (logits, x, y, idx, epoch) -> loss
-    checkpoint=None, # a path: continue from it if it is whole and of this run, write it now and then
+    checkpoint=None, # a path: continue from it if it is whole and of this network, data, recipe and seed; write it now and then
     every:float=30., # seconds between two checkpoints
-    tick:Callable|None=None # called with the loss after each epoch
+    tick:Callable|None=None # called with the loss of each epoch, resumed ones too
 )->tuple[nn.Module,list]: # network in eval mode (the averaged one if there is one), mean loss of each epoch
     "The supervised loop: train `net` in place for `recipe.epochs` epochs"
-    run,saved = Fit(net, recipe, seed), monotonic()
+    run,saved = Fit(net, data, recipe, seed), monotonic()
     if checkpoint: run.resume(checkpoint)
+    if tick: [tick(loss) for loss in run.losses]
     for epoch in range(run.sched.last_epoch, recipe.epochs):
         run.losses.append(epoch_of(net, run.ema, run.opt, data, recipe, objective, seed, epoch))
         run.sched.step()

@@ -1,0 +1,46 @@
+# Targets for users: edc, test. For authors: export, clean, readme, benchmark. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help install edc test notebooks pytest export clean readme benchmark
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+.venv/installed: settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit("dc_nb needs Python 3.11 or later; run make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e ".[dev]"
+	@touch $@
+
+install: .venv/installed  ## make .venv with everything the notebooks and tests need
+
+edc: install  ## condense the bundled digits with EDC; ARGS="-p ipc 1" passes parameters
+	@mkdir -p out
+	$(BIN)/papermill nbs/run_edc.ipynb out/run_edc.ipynb $(ARGS)
+	@echo "notebook       out/run_edc.ipynb"
+	@$(BIN)/python -c 'import nbformat; print(nbformat.read("out/run_edc.ipynb", 4).cells[-1].outputs[0].text, end="")'
+
+test: notebooks pytest  ## run all notebooks as tests, then pytest
+
+notebooks: install  ## every notebook must run and its assertions hold
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing
+
+pytest: install  ## properties, end-to-end runs, faults
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests
+
+export: install  ## notebooks to library
+	$(BIN)/nbdev_export
+
+clean: install  ## strip notebooks of what git should not see
+	$(BIN)/nbdev_clean
+
+readme: install  ## README.md from nbs/index.ipynb (run that notebook first)
+	@$(BIN)/jupyter nbconvert --log-level=ERROR --to markdown --stdout \
+	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags remove_cell \
+	  --TagRemovePreprocessor.remove_input_tags remove_input nbs/index.ipynb \
+	  | sed -e 's#](../#](#g' | cat -s > README.md
+
+benchmark: install  ## class statistics against a plain forward pass
+	$(BIN)/python benchmarks/statistics.py
