@@ -97,7 +97,7 @@ def paired(a:Score, b:Score, level:float=.95)->tuple[float,float]:
     "Mean of a-b over equal seeds and half the width of its t interval (nan for a single pair)"
     if a.n != b.n: raise ValueError(f"pairs need equal seeds, not {a.n} and {b.n} students")
     d = Score(tuple(x-y for x,y in zip(a.accuracies, b.accuracies)))
-    return d.mean, float('nan') if d.n < 2 else student_t.ppf((1+level)/2, d.n-1)*d.sd/sqrt(d.n)
+    return d.mean, float('nan') if d.n < 2 else float(student_t.ppf((1+level)/2, d.n-1))*d.sd/sqrt(d.n)
 
 # %% ../nbs/13_evaluation.ipynb #8c2497ec
 def label_robust_score(hlr:float, ior:float, w:float=.5)->float:

@@ -51,7 +51,7 @@ class Edc(BaseModel):
     epochs: positive|None = None                        # of the student
     regime: Literal['hard','fixed','live','stored']|None = None
     seed: Annotated[int, Field(ge=0)] = 0               # of observers and synthesis
-    seeds: positive = 8                                 # students (and random subsets) evaluated
+    seeds: positive = 5                                 # students (and random subsets) evaluated
     ceiling: bool = True                                # also train a student on the full data with the observers' recipe
     device: Literal['auto','cpu','cuda'] = 'auto'
     precision: Literal['fp32','bf16'] = 'fp32'
@@ -134,7 +134,7 @@ def machine(device)->str:
 def provenance(device)->dict:
     "Code, versions, machine and time of a run"
     packages = {k:version(k) for k in ('torch', 'torchvision', 'timm', 'numpy', 'scikit-learn')}
-    dirty = git('status', '--porcelain', '--', 'dc_nb', 'nbs', 'settings.ini')
+    dirty = git('status', '--porcelain', '--', 'dc_nb', 'settings.ini')
     return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None, dirty=bool(dirty), dc_nb=version('dc_nb'), **packages, python=platform.python_version(),
         machine=machine(device), date=datetime.now(timezone.utc).strftime('%Y-%m-%d'))
 
