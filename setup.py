@@ -20,6 +20,7 @@ setup(
     author_email=cfg['author_email'],
     url=cfg['git_url'],
     license='Apache-2.0',
+    classifiers=['Intended Audience :: Science/Research', 'Programming Language :: Python :: 3', f"Programming Language :: Python :: {cfg['min_python']}"],
     packages=find_packages(include=['dc_nb', 'dc_nb.*']),
     package_data={'dc_nb': ['published/*.csv']},
     python_requires=f">={cfg['min_python']}",
