@@ -8,6 +8,7 @@ __all__ = ['published', 'edc_published', 'percent', 'line', 'latest', 'results',
 
 # %% ../nbs/21_report.ipynb #3aea5bd8
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ import seaborn as sns
 import torch
 from .core import aside,table
 from .experiments import home,rows
+from PIL import Image
 
 # %% ../nbs/21_report.ipynb #45fd4fd5
 def published(paper:str='edc')->pd.DataFrame:
@@ -118,6 +120,8 @@ def loss_curves(
     return fig
 
 def save_figure(fig, path)->Path:
-    "Write a PNG, whole or not at all"
-    with aside(path) as tmp: fig.savefig(tmp, format='png', dpi=110, metadata={'Software':None})
+    "Write a PNG of 256 colours (natural images take a third of the bytes), whole or not at all"
+    full = BytesIO()
+    fig.savefig(full, format='png', dpi=110)
+    with aside(path) as tmp: Image.open(full).convert('RGB').quantize(256).save(tmp, 'PNG', optimize=True)
     return Path(path)
