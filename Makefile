@@ -44,4 +44,4 @@ readme: install  ## README.md from nbs/index.ipynb (run that notebook first)
 	  | awk '/^```/ {open = !open; if (open) $$0 = "```python"} 1' | cat -s > README.md
 
 benchmark: install  ## class statistics against a plain forward pass
-	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python benchmarks/class_statistics.py

@@ -82,7 +82,7 @@ def randaugment(n, generator, ops=2, magnitude=9, groups=None):
 # %% ../nbs/03_augment.ipynb #e48b0abf
 @views
 def cutmix(n, generator, p=1.):
-    "Paste one box of a shuffled batch into the batch (EDC, Sec. 3.6 of the released relabelling)"
+    "Paste one box of a shuffled batch into the batch (as EDC's released code draws it)"
     on,share,cx,cy = uniform(generator, 4).tolist()
     partner,side = torch.randperm(n, generator=generator), (1-share)**.5
     def apply(x):

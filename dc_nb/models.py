@@ -205,7 +205,7 @@ def densenet(classes, channels, size):
 
 # %% ../nbs/04_models.ipynb #3d633987
 def from_timm(name, classes, channels, size):
-    "A timm network with random weights; up to 64 pixels a side with a small stem, or 8 x 8 patches for a transformer"
+    "A timm network with random weights; up to 64 pixels a side with a small stem, or a grid of 8 by 8 patches for a transformer"
     import timm    # takes a second, so only those who ask wait
     args = dict(pretrained=False, num_classes=classes, in_chans=channels)
     if not name.startswith(('vit', 'deit', 'swin')): return fitted(timm.create_model(name, **args), channels, size)

@@ -51,7 +51,7 @@ class Statistics(Recipe):
 
 @dataclass
 class Observer:
-    "A frozen network and its targets: `whole[layer]` of K and `by_class[layer]` of classes x K"
+    "A frozen network and its targets: `whole['layer/channel']` or `['layer/patch']` of K values, `by_class[...]` of classes x K"
     net: nn.Module
     whole: dict = field(default_factory=dict)
     by_class: dict = field(default_factory=dict)

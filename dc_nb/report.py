@@ -45,7 +45,7 @@ def line(r:dict)->dict:
     full = r['ceiling'] and f"{100*r['ceiling']['accuracy']:.1f} ({r['ceiling']['epochs']} epochs)"
     return dict(data=r['dataset'], IPC=r['ipc'], method=r['method'], student=r['student'], labels=r['regime'], ours=percent(r['scores'][r['method']]),
         random=percent(r['scores']['random']), n=r['scores'][r['method']]['n'], published=theirs and f'{theirs[0]} ± {theirs[1]}',
-        **{'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7])
+        **{'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
 
 def latest(rows:list)->list:
     "The last row of every cell: one a data set, IPC, method, student, regime and scale"
@@ -73,7 +73,7 @@ def verdict(r:dict)->str:
     d,half = 100*r['gain'], r['gain_half']
     what = f"{r['method']} minus random, paired over seeds: {d:+.1f} points"
     if half is None: return f"{what}; one student says nothing about noise."
-    if abs(d) > 100*half: return f"{what}, 95 % interval ± {100*half:.1f}: {'above' if d > 0 else 'below'} the noise (n={r['scores']['random']['n']})."
+    if abs(d) > 100*half: return f"{what}, 95 % interval ± {100*half:.1f}: {'better' if d > 0 else 'worse'} than random beyond the noise (n={r['scores']['random']['n']})."
     return f"{what}, 95 % interval ± {100*half:.1f}: within the noise, no difference shown (n={r['scores']['random']['n']})."
 
 # %% ../nbs/21_report.ipynb #0210dbf9

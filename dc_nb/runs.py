@@ -10,7 +10,7 @@ __all__ = ['published_classes', 'digest', 'kept', 'sized', 'EdcRun', 'weight_fil
 import os
 from hashlib import sha256
 from importlib.metadata import version
-from math import ceil
+from math import ceil,isnan
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -136,8 +136,8 @@ def condense(run:EdcRun, observers)->tuple:
     return CondensedSet.load(path), state['start'], state['losses']
 
 # %% ../nbs/20a_runs.ipynb #f83a9440
-def judge(run:EdcRun, condensed, seed:int, observers, title:str)->tuple:
-    "(accuracy, losses) of one student at its last epoch; cached"
+def judge(run:EdcRun, condensed, seed:int, observers, title:str)->float:
+    "Accuracy of one student at its last epoch; cached"
     protocol,p = run.study.protocol, run.p
     key = 'student-'+run.key(protocol.key, checksum(dict(x=condensed.x)), seed, *(o.key for o in observers))
     path = run.cache/f'{key}.safetensors'
@@ -145,21 +145,19 @@ def judge(run:EdcRun, condensed, seed:int, observers, title:str)->tuple:
         with run.amp, run.progress(title, protocol.training.epochs, key) as tick:
             net,losses = train_student(training_set(condensed, run.test), protocol, seed, observers,
                 checkpoint=run.cache/f'{key}.part', every=p.every, tick=tick)
-            save_state(path, dict(losses=torch.tensor(losses)), accuracy=accuracy(net, run.test), seconds=tick.seconds)
+            save_state(path, dict(losses=losses), accuracy=accuracy(net, run.test), seconds=tick.seconds)
         close(run, key)
-    state,card = load_state(path)
+    _,card = load_state(path)
     run.seconds[key] = card['seconds']
-    return card['accuracy'], state['losses']
+    return card['accuracy']
 
-def compare(run:EdcRun, condensed, observers)->tuple:
-    "({method, random: Score}, {method: student losses}) over the run's seeds"
-    p,method = run.p, run.p.method
-    sets = {method: lambda s: condensed, 'random': lambda s: random(run.train, p.ipc, s)}
-    scores,curves = {}, {}
-    for name,make in sets.items():
-        judged = [judge(run, make(s), s, observers, f'{name}, student {s}') for s in range(p.seed, p.seed+p.seeds)]
-        scores[name],curves[name] = score(condensed, [a for a,_ in judged], run.study.protocol, observers), torch.stack([l for _,l in judged])
-    return scores, curves
+def compare(run:EdcRun, condensed, observers)->dict:
+    "{method: Score, 'random': Score} over the run's seeds"
+    p = run.p
+    def scored(name, make):
+        accs = [judge(run, make(s), s, observers, f'{name}, student {s}') for s in range(p.seed, p.seed+p.seeds)]
+        return score(condensed, accs, run.study.protocol, observers)
+    return {p.method: scored(p.method, lambda s: condensed), 'random': scored('random', lambda s: random(run.train, p.ipc, s))}
 
 # %% ../nbs/20a_runs.ipynb #621e6ed9
 published_classes = dict(cifar10=10, cifar100=100, tiny_imagenet=200, imagenet10=10, imagenet1k=1000)
@@ -182,7 +180,7 @@ def result(run:EdcRun, scores, observers, ceiling=None)->dict:
     gain,half = paired(mine, rand)
     numbers = {k:dict(accuracies=v.accuracies, mean=v.mean, sd=v.sd, n=v.n) for k,v in scores.items()}
     return dict(run='edc', scale=scale(run), dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
-        scores=numbers, gain=gain, gain_half=None if gain is None or half != half else half, ceiling=ceiling,
+        scores=numbers, gain=gain, gain_half=None if isnan(half) else half, ceiling=ceiling,
         observers={o.name:o.accuracy for o in observers}, regime=s.protocol.regime, bytes=mine.bytes, epochs=s.protocol.training.epochs, steps=s.synthesis.steps,
         recipe=s.key, changes=named[p.method].diff(s), seed=p.seed, precision=p.precision, seconds=stage_seconds(run),
         memory=round(peak_memory(run.device), 2), **provenance(run.device))
@@ -192,9 +190,9 @@ def everything(run:EdcRun)->dict:
     "All stages one after the other: condensed set, start, losses, scores, row; nothing is appended or written but caches"
     observers = [observer(run, o) for o in run.study.observers]
     condensed,start,losses = condense(run, observers)
-    scores,curves = compare(run, condensed, observers)
+    scores = compare(run, condensed, observers)
     full = ceiling(run, observers)
-    return dict(observers=observers, condensed=condensed, start=start, losses=losses, scores=scores, curves=curves, row=result(run, scores, observers, full))
+    return dict(observers=observers, condensed=condensed, start=start, losses=losses, scores=scores, row=result(run, scores, observers, full))
 
 def ceiling(run:EdcRun, observers=())->dict|None:
     "The student's network on the full data, hard labels, with the observers' recipe; None when the parameters say so; cached"

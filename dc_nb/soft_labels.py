@@ -75,7 +75,7 @@ regimes['hard'] = no_teacher
 
 # %% ../nbs/12_soft_labels.ipynb #7775ab75
 def label_bytes(regime:str, n:int, classes:int, epochs:int)->int:
-    "Bytes of the labels of `n` images (spec/evaluation 3.3, half-precision soft labels)"
+    "Bytes of the labels of `n` images (half-precision soft labels)"
     soft = 2*n*classes
     return {'hard': ceil(n*ceil(log2(classes))/8), 'fixed': soft, 'stored': epochs*soft, 'live': ceil(n*ceil(log2(classes))/8)}[regime]
 

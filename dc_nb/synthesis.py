@@ -224,7 +224,7 @@ def synthesize(
     tick=None, # called with the terms of each step, resumed ones too
     trace:list|None=None # filled with the unweighted terms of every step
 )->CondensedSet:
-    "Loop 1: condense `images` to `ipc` images a class (EDC, Sec. 3; SRe2L, G-VBSM and RDED are other recipes)"
+    "Loop 1: condense `images` to `ipc` images a class (EDC, Sec. 3; SRe2L, G-VBSM and RDED are other lists of choices)"
     run,saved = Synthesis(recipe, images, observers, ipc, seed), monotonic()
     if checkpoint: resume(run, checkpoint)
     if tick: [tick(terms) for terms in run.losses]

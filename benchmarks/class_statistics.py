@@ -1,6 +1,6 @@
 """Class statistics of all watched layers against a plain forward pass: the ratio should stay below 1.5.
 
-    python benchmarks/statistics.py [NETWORK] [IMAGES]
+    python benchmarks/class_statistics.py [NETWORK] [IMAGES]
 """
 import sys,time
 
