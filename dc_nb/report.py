@@ -42,9 +42,10 @@ def percent(score:dict)->str:
 def line(r:dict)->dict:
     "What a table shows of a results row"
     theirs = edc_published(r['dataset'], r['ipc'], r['student'])
+    gain = f"{100*r['gain']:+.1f}" + ('' if r['gain_half'] is None else f" ± {100*r['gain_half']:.1f}")
     full = r['ceiling'] and f"{100*r['ceiling']['accuracy']:.1f} ({r['ceiling']['epochs']} epochs)"
     return dict(data=r['dataset'], IPC=r['ipc'], method=r['method'], student=r['student'], labels=r['regime'], ours=percent(r['scores'][r['method']]),
-        random=percent(r['scores']['random']), n=r['scores'][r['method']]['n'], published=theirs and f'{theirs[0]} ± {theirs[1]}',
+        random=percent(r['scores']['random']), **{'ours − random':gain}, n=r['scores'][r['method']]['n'], published=theirs and f'{theirs[0]} ± {theirs[1]}',
         **{'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
 
 def latest(rows:list)->list:
