@@ -11,7 +11,7 @@ from dataclasses import dataclass,field
 from functools import partial
 from math import e,exp,sqrt
 
-from .augment import crop,cutmix,flip,randaugment
+from .augment import crop,cutmix,flip,for_images,randaugment
 from .core import Recipe,recipe,seed_of
 from .data import CondensedSet,ImageSet
 from .models import create
@@ -67,8 +67,9 @@ def student(protocol:Protocol, data:ImageSet, seed:int):
 def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers=(), **kw):
     "One student: (network, losses); `kw` goes to `fit`"
     if protocol.regime != 'hard' and not teachers: raise ValueError(f"the {protocol.regime!r} regime needs teachers")
-    objective = regimes[protocol.regime](protocol.loss, train, [o.net for o in teachers], protocol.training, seed)
-    return fit(student(protocol, train, seed), train, protocol.training, seed, objective, **kw)
+    recipe = protocol.training.but(views=for_images(protocol.training.views, train))
+    objective = regimes[protocol.regime](protocol.loss, train, [o.net for o in teachers], recipe, seed)
+    return fit(student(protocol, train, seed), train, recipe, seed, objective, **kw)
 
 # %% ../nbs/13_evaluation.ipynb #7dac6610
 def evaluate(

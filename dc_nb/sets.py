@@ -12,13 +12,12 @@ from dataclasses import dataclass,field,replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchvision.transforms.functional as TF
 from PIL import Image
 from torch import Tensor
 
 from .core import Damaged,checksum,load_state,save_state
-from .formation import untile
+from .formation import enlarge
 
 # %% ../nbs/01a_sets.ipynb #74764bc5
 class DataError(ValueError):
@@ -180,11 +179,9 @@ class CondensedSet:
         return replace(self, x=self.x[:,:n], labels=None if self.labels is None else self.labels[:,:n])
 
     def decode(self, size=None)->Tensor:
-        "classes x ipc x factor^2 x C x H x W floats, each tile enlarged to full side, or to `size`"
-        tiles = untile(unit(self.x.flatten(0, 1)), self.factor)
-        size = (size,size) if isinstance(size, int) else tuple(size or self.x.shape[3:])
-        if size != tuple(tiles.shape[3:]): tiles = F.interpolate(tiles.flatten(0, 1), size=size, mode='bilinear', align_corners=False)
-        return tiles.reshape(self.classes, self.ipc, self.factor**2, -1, *size)
+        "classes x ipc x factor^2 x C x H x W floats, each tile enlarged to `size`, else to the `shape` in `meta`, else to the stored side"
+        size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
+        return enlarge(unit(self.x.flatten(0, 1)), self.factor, size).unflatten(0, (self.classes, self.ipc, self.factor**2))
 
     def save(self, path): save_state(path, self._state(), kind='CondensedSet', factor=self.factor, meta=self.meta)
     @classmethod

@@ -109,7 +109,8 @@ def epoch_of(net, ema, opt, data, recipe, objective, seed, epoch)->float:
         for idx,view in batches(len(data), recipe.batch, recipe.views, seed, epoch):
             x,y = data.take(idx)
             x = view(x).contiguous(memory_format=torch.channels_last)
-            loss = objective(net(x), x, y, idx, epoch)
+            logits = net(x)
+            loss = objective(logits, x, view.labels(y, logits.shape[1]), idx, epoch)
             opt.zero_grad(set_to_none=True)
             loss.backward()
             opt.step()
