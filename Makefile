@@ -1,9 +1,9 @@
-# Targets for users: edc, test. For authors: export, clean, readme, benchmark. `make help` lists them.
+# Targets for users: edc, mdc, test. For authors: export, clean, readme, benchmark. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install edc test notebooks pytest export clean readme benchmark
+.PHONY: help install edc mdc test notebooks pytest export clean readme benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,10 +17,17 @@ help:  ## list the targets
 install: .venv/installed  ## make .venv with everything the notebooks and tests need
 
 edc: install  ## condense the bundled digits with EDC; ARGS="-p ipc 1" passes parameters
-	@mkdir -p out
-	$(BIN)/papermill nbs/run_edc.ipynb out/run_edc.ipynb $(ARGS)
-	@echo "notebook       out/run_edc.ipynb"
-	@$(BIN)/python -c 'import nbformat; print(nbformat.read("out/run_edc.ipynb", 4).cells[-1].outputs[0].text, end="")'
+	$(call run,run_edc)
+
+mdc: install  ## condense them once for the sizes 1 to 5 with MDC, beside its baselines; ARGS="-p ipc 10"
+	$(call run,run_mdc)
+
+define run
+@mkdir -p out
+$(BIN)/papermill nbs/$(1).ipynb out/$(1).ipynb $(ARGS)
+@echo "notebook       out/$(1).ipynb"
+@$(BIN)/python -c 'import nbformat; print(nbformat.read("out/$(1).ipynb", 4).cells[-1].outputs[0].text, end="")'
+endef
 
 test: notebooks pytest  ## run all notebooks as tests, then pytest
 
@@ -43,5 +50,6 @@ readme: install  ## README.md from nbs/index.ipynb (run that notebook first)
 	  | sed -E -e 's#\]\(\.\./#](#g' -e 's#\]\(([a-z0-9_]+\.ipynb)\)#](nbs/\1)#g' \
 	  | awk '/^```/ {open = !open; if (open) $$0 = "```python"} 1' | cat -s > README.md
 
-benchmark: install  ## class statistics against a plain forward pass
+benchmark: install  ## class statistics against a forward pass; a matching step against the plain loop
 	$(BIN)/python benchmarks/class_statistics.py
+	$(BIN)/python benchmarks/inner_iteration.py

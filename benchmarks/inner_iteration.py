@@ -11,7 +11,6 @@ from dc_nb.data import ImageSet
 from dc_nb.experiments import keep_memory,machine
 from dc_nb.formation import enlarge
 from dc_nb.gradient_matching import Images,Matching,advance,begin
-from dc_nb.multisize import Multisize
 from dc_nb.recipes import named
 from torch import nn,optim
 

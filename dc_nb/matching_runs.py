@@ -17,7 +17,7 @@ from .experiments import Mdc,ParameterError,compared,evaluated,matching_plan,pea
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import matching_study,named
-from .runs import Run,close,digest,judge,kept,published_classes,sized,stage_seconds
+from .runs import Run,close,judge,kept,published_classes,sized,stage_seconds
 
 # %% ../nbs/20b_matching_runs.ipynb #eda0c038
 class MdcRun(Run):

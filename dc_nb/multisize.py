@@ -8,7 +8,6 @@ __all__ = ['methods', 'features', 'gradients', 'Multisize', 'Schedule', 'riders'
 
 # %% ../nbs/17_multisize.ipynb #2dde7b84
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F

@@ -28,6 +28,14 @@ def test_killed_in_each_stage(tmp_path, start_run):
     assert outcome(tmp_path, 'killed') == outcome(tmp_path, 'whole')
     assert not list((tmp_path/'killed'/'cache').glob('*.part')), 'a finished stage leaves no checkpoint'
 
+def test_mdc_killed_in_each_stage(tmp_path, start_run):
+    finish(start_run('whole', 'mdc'))
+    for stage in ('sets', 'student'):
+        kill_when(start_run('killed', 'mdc'), tmp_path/'killed'/'cache', f'{stage}-*.part')
+        assert not (tmp_path/'killed.set').exists()
+    finish(start_run('killed', 'mdc'))
+    assert outcome(tmp_path, 'killed') == outcome(tmp_path, 'whole')
+
 def test_another_seed_is_another_set(tmp_path, start_run):
     runs = [start_run('a', seed=1), start_run('b', seed=1)]
     for r in runs: finish(r)

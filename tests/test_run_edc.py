@@ -60,7 +60,7 @@ def test_papermill_stops(tmp_path, argument, says):
 
 @pytest.mark.parametrize('bad,says', [
     (dict(ipc=0), 'ipc = 0'), (dict(ipc=2.5), 'ipc = 2.5'), (dict(ipc=1000), 'smallest class'), (dict(student='resnet81'), "did you mean 'resnet18'"),
-    (dict(observers='convnet_d1,convnet_d9'), 'convnet_d9'), (dict(preset='big'), "'big' is not one of the presets"), (dict(method='ecd'), "did you mean 'edc'"),
+    (dict(observers='convnet_d1,convnet_d9'), 'convnet_d9'), (dict(preset='big'), "input should be 'small', 'cpu' or 'paper'"), (dict(method='ecd'), "did you mean 'edc'"), (dict(method='mdc'), 'of another family'),
     (dict(alpha=1.5), 'alpha = 1.5'), (dict(flatness_weight=-1), 'flatness_weight = -1'), (dict(zeta=0), 'zeta = 0'), (dict(regime='soft'), "regime = 'soft'"),
     (dict(device='gpu'), "device = 'gpu'"), (dict(precision='fp8'), "precision = 'fp8'"), (dict(seeds=0), 'seeds = 0'), (dict(seed=-1), 'seed = -1'),
     (dict(dataset='cifra10'), "cifra10"), (dict(dataset='cifar10'), 'root'), (dict(dataset='cifar10', root='/does/not/exist'), '/does/not/exist'),
