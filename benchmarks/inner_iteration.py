@@ -50,7 +50,7 @@ def plain(prefix, steps, out):
             view = draw(recipe.training.views, 64, stream(0, i))
             learn.zero_grad(); F.cross_entropy(body(view((images-mean)/std)), view.labels(y, 10)).backward(); learn.step()
         return torch.stack(first)
-    out.put((once(0), timed(once, steps)))
+    out.put((once(0).numpy(), timed(once, steps)))
 
 def ours(prefix, steps, out, bf16=False):
     keep_memory()
@@ -61,7 +61,7 @@ def ours(prefix, steps, out, bf16=False):
     m.move = lambda grad: (got.setdefault('grad', grad.clone()), move(grad))
     with torch.autocast('cpu', torch.bfloat16, enabled=bf16, cache_enabled=False):
         advance(run)
-        out.put((got['grad'], timed(lambda step: advance(run), steps)))
+        out.put((got['grad'].numpy(), timed(lambda step: advance(run), steps)))
 
 def timed(f, steps):
     start = time.perf_counter()
@@ -73,8 +73,8 @@ def alone(f, *args):
     context = multiprocessing.get_context('spawn')
     out = context.Queue()
     p = context.Process(target=f, args=(*args, out)); p.start()
-    grad,seconds = out.get(); grad = grad.clone(); p.join()
-    return grad, seconds
+    grad,seconds = out.get(); p.join()
+    return torch.from_numpy(grad), seconds
 
 def main(prefix=0, steps=2):
     a,slow = alone(plain, prefix, steps)
