@@ -7,7 +7,7 @@ __all__ = ['feature_distances', 'rate', 'most_learnable', 'farthest', 'gradient_
 
 # %% ../nbs/15_mls.ipynb #fe46c861
 import torch
-from .gradient_matching import distances
+from .gradients import distances
 from torch import Tensor
 
 # %% ../nbs/15_mls.ipynb #c29809be

@@ -7,7 +7,7 @@ __all__ = ['models', 'Normalise', 'InstanceNorm', 'at_least', 'convnet', 'convne
            'convnet_d2', 'conv', 'conv_norm', 'headed', 'Inverted', 'mobilenet_v2', 'PreActivation', 'wrn_16_2',
            'ap_block', 'resnet10_ap', 'changed', 'small_stem', 'fitted', 'resnet18', 'resnet50', 'resnet101',
            'resnet10', 'shufflenet_v2_x0_5', 'vgg11_bn', 'densenet', 'from_timm', 'from_torchvision', 'list_models',
-           'builder', 'create', 'parameters']
+           'builder', 'create', 'feature_maps', 'parameters']
 
 # %% ../nbs/04_models.ipynb #db649e3b
 import contextlib
@@ -266,7 +266,13 @@ def create(
     # one layout everywhere: a network that was read back must round as the one that was trained
     return nn.Sequential(OrderedDict(normalise=Normalise(mean, std), body=body)).to(memory_format=torch.channels_last)
 
-# %% ../nbs/04_models.ipynb #fd5da51f
+# %% ../nbs/04_models.ipynb #9f517b6f
+def feature_maps(net, x:Tensor)->Tensor:
+    "n x D: the output of the last convolution block for images as `net.body` takes them (normalised), flattened"
+    if not hasattr(net.body, 'features'): raise ValueError("this network has no `features` part; take a convnet, resnet10, resnet10_ap, mobilenet_v2, wrn_16_2 or vgg11_bn")
+    return net.body.features(x).flatten(1)
+
+# %% ../nbs/04_models.ipynb #1d9c8a25
 def parameters(net:nn.Module)->int:
     "How many numbers an optimizer may change"
     return sum(p.numel() for p in net.parameters())

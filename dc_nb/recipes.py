@@ -14,8 +14,10 @@ from functools import partial
 
 from .augment import crop,cutmix,cutmix_labels,cutout,dsa,flip,normalised,one_of,pad_crop,randaugment,shift,stretch,turn,colour
 from .core import Recipe,Registry,recipe
+from .coresets import central_batch,central_start
 from .evaluation import Protocol
-from .gradient_matching import MatchingRecipe,absolute,central_batch,central_start,matrices,row_cosine
+from .gradient_matching import MatchingRecipe
+from .gradients import absolute,matrices,row_cosine
 from .initialization import in_order,noise,real,surest_crops
 from .multisize import Multisize
 from .observers import Statistics
@@ -169,7 +171,7 @@ named['mdc'] = named['idc'].but(matching__extra=Multisize())
 named['mdc_released'] = named['mdc'].but(matching__extra__policy='released', matching__extra__at_once=False, matching__extra__drift=True,
     matching__extra__decimals=2, matching__start=in_order, matching__store=as_float)
 
-# %% ../nbs/19_recipes.ipynb #20d620de
+# %% ../nbs/19_recipes.ipynb #adf4c778
 matching_cells = Registry('data sets with hyper-parameters for gradient matching')
 
 @matching_cells
@@ -200,7 +202,7 @@ def matching_study(dataset:str, ipc:int, method:str='mdc', side:int=32)->Matchin
     name = f'match_{name}' if f'match_{name}' in matching_cells else 'match_cifar10' if side <= 64 else 'match_imagenet10'
     return matching_cells[name](named[method], ipc)
 
-# %% ../nbs/19_recipes.ipynb #a84c7bf1
+# %% ../nbs/19_recipes.ipynb #83aa79c1
 matching_sizes = Registry('presets of gradient matching')
 
 @matching_sizes
