@@ -109,7 +109,7 @@ class Schedule:
         if not self.watches(round): return
         if self.recipe.judge: now,then = self.recipe.judge(m)[None].expand(len(self.sizes), -1), None
         else: now,then = (self.sums if self.recipe.class_wise else self.sums.mean(1, keepdim=True))/self.steps
-        then = then if self.recipe.common and self.old is not None else self.before
+        then = then if self.recipe.common and not self.recipe.judge and self.old is not None else self.before
         if then is not None: self._choose(now, then)
         elif not self.recipe.at_once: self.sizes = [[1] for _ in self.sizes]
         self.before,self.old,self.sums,self.steps = now, m.x.clone(), None, 0
