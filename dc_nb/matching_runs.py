@@ -40,7 +40,7 @@ class MdcRun(Run):
 def trips(run:MdcRun)->list:
     "The members of each trajectory"
     r = run.study.matching
-    members = riders(r, run.train, run.p.ipc, run.p.seed, run.which)
+    members = riders(r, run.train, run.p.ipc, run.p.seed, run.which, run.sizes)        # A only in the sizes that are evaluated
     return [members] if r.feed == 'real' else [{k:m} for k,m in members.items()]
 
 def condense(run:MdcRun)->dict:
