@@ -27,7 +27,7 @@ def pool(
     mean = (w*moments.mean).sum(0)
     return Moments(mean, (w*(moments.var + (moments.mean-mean)**2)).sum(0))
 
-# %% ../nbs/06_moments.ipynb #ed3484b4
+# %% ../nbs/06_moments.ipynb #76445148
 def spread(mean:Tensor, square:Tensor)->Moments:
     "Moments from the means of first and second powers"
     return Moments(mean, square - mean**2)
@@ -50,7 +50,7 @@ def map_moments(x:Tensor, side:int|None=None)->dict:
     square = x*x
     return dict(channel=channel_moments(x, square)) | (dict(patch=patch_moments(x, square, side)) if side else {})
 
-# %% ../nbs/06_moments.ipynb #207ca576
+# %% ../nbs/06_moments.ipynb #174c0894
 def group(
     moments:Moments, # of images: B x K
     y:Tensor, # class of each image, B

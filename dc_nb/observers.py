@@ -24,7 +24,9 @@ def watched(net:nn.Module)->dict:
 @contextlib.contextmanager
 def watch(net:nn.Module, see):
     "Inside, each watched layer calls `see(name, input)` before it runs"
-    def hook(name): return lambda layer,args: see(name, args[0])
+    def hook(name):
+        def call(layer, args): see(name, args[0])      # returns nothing: a hook's value would replace the input
+        return call
     handles = [m.register_forward_pre_hook(hook(k)) for k,m in watched(net).items()]
     try: yield
     finally:
