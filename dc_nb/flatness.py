@@ -23,7 +23,7 @@ def flatness_loss(
     kl = F.kl_div(*((p, q) if reverse else (q, p)), reduction='batchmean', log_target=True)
     return kl/logits.shape[-1] if per_class else kl
 
-# %% ../nbs/09_flatness.ipynb #ff05db09
+# %% ../nbs/09_flatness.ipynb #f88fca46
 def hessian_frobenius(
     f, # a scalar function of one tensor
     x:Tensor, # where
