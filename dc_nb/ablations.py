@@ -15,7 +15,7 @@ from .initialization import noise,real,surest_crops
 from .recipes import with_alpha,with_flatness
 from .soft_matching import batch_mixture
 from .synthesis import flatness,jpeg75,soft_category
-from .train import cosine,linear,smoothing
+from .train import linear,smoothing
 from torch import optim
 
 # %% ../nbs/19a_ablations.ipynb #2af95171
