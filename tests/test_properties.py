@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from dc_nb.core import flatten,load_state,save_state,stream,unflatten
 from dc_nb.data import CondensedSet
 from dc_nb.formation import tile,untile
+from dc_nb.initialization import frechet
+from dc_nb.mixtures import divergence,divergence_bound,entropy,entropy_bounds,entropy_given_class,form1
 from dc_nb.moments import Moments,group,map_moments,pool
 from dc_nb.soft_matching import soft_gap
 from dc_nb.train import batches,smoothing,ssrs
@@ -34,6 +36,44 @@ def test_class_moments_pool_to_the_whole(sizes, seed):
     got = pool(Moments(*map(torch.stack, zip(*((p.mean(0), p.var(0, correction=0)) for p in parts)))), torch.tensor(sizes).double())
     whole = torch.cat(parts)
     assert torch.allclose(got.mean, whole.mean(0), rtol=1e-12, atol=1e-12) and torch.allclose(got.var, whole.var(0, correction=0), rtol=1e-12, atol=1e-12)
+
+@given(st.integers(1, 6), st.floats(1e-3, 10), seeds)
+def test_the_whole_is_off_by_no_more_than_its_classes_allow(classes, eps, seed):
+    "The epsilon version of Theorem 3.2 (i), (ii)"
+    draw = lambda: torch.rand(classes, 2, generator=g, dtype=torch.float64)*2-1
+    g = stream(seed)
+    true,w = Moments(9*draw(), 30+draw()), torch.rand(classes, generator=g, dtype=torch.float64)+.01
+    near = pool(Moments(*(t+eps*draw() for t in true)), w)
+    whole,spread = pool(true, w), pool(Moments(true.mean, 0*true.var), w).var.sqrt()
+    assert ((near.mean-whole.mean).abs() <= eps+1e-9).all() and ((near.var-whole.var).abs() <= eps+2*eps*spread+eps**2+1e-9).all()
+
+def one_mixture(parts):
+    w,m,v = torch.tensor(parts, dtype=torch.float64).T
+    return Moments(m[None,:,None], v[None,:,None]), (w/w.sum())[None]
+mixtures = st.lists(st.tuples(st.floats(.01, 1), st.floats(-8, 8), st.floats(.05, 9)), min_size=1, max_size=6).map(one_mixture)
+
+@given(mixtures)
+def test_entropy_sandwich(q):
+    "Theorem 3.2 (iii), its sharper upper end, and H(j)"
+    h,(low,up),given_class = entropy(*q), entropy_bounds(*q), entropy_given_class(*q)
+    labels = -(q[1]*q[1].log()).sum()
+    assert torch.allclose(low, given_class, atol=1e-9)
+    assert low <= h+1e-6 and h <= torch.minimum(form1(*q).entropy(), given_class+labels)+1e-6 and h <= up+1e-6
+
+@given(mixtures, st.floats(-50, 50), st.floats(.1, 10))
+def test_corrected_bound(q, shift, scale):
+    "KL(Q || P) lies between the bound and H(j) less; neither depends on origin or unit (Theorem 3.2 (iv), corrected)"
+    kl,bound,labels = divergence(*q, form1(*q)), divergence_bound(*q), -(q[1]*q[1].log()).sum()
+    assert -1e-6 <= kl <= bound+1e-6 and kl >= bound-labels-1e-6
+    moved = Moments(scale*q[0].mean+shift, scale**2*q[0].var), q[1]
+    assert torch.allclose(divergence_bound(*moved), bound, atol=1e-7) and torch.allclose(divergence(*moved, form1(*moved)), kl, atol=1e-6)
+
+@given(st.integers(2, 30), st.integers(1, 5), seeds)
+def test_frechet_is_a_squared_distance(n, dims, seed):
+    g = stream(seed)
+    a,b = [torch.randn(n, dims, generator=g, dtype=torch.float64)*(i+1) for i in range(2)]
+    assert abs(frechet(a, a)) < 1e-6 and frechet(a, b) > -1e-9 and torch.allclose(frechet(a, b), frechet(b, a), atol=1e-6)
+    assert torch.allclose(frechet(a, a+3), torch.tensor(9.*dims, dtype=torch.float64), atol=1e-5)
 
 @given(st.integers(1, 12), st.integers(1, 5), seeds)
 def test_group_then_pool_is_pool(n, classes, seed):
