@@ -77,5 +77,7 @@ def ablation_figure(r:dict):
         g = r['gains'][k]
         ax.errorbar(100*g['gain'], i, xerr=100*g['half'] if g['half'] is not None else None, fmt='o', ms=4, capsize=2, c='gray' if k == 'random' else 'C0')
     ax.axvline(0, c='gray', lw=.8); ax.set_xscale('symlog', linthresh=2)
+    lo,hi = ax.get_xlim(); ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30) if lo <= t <= hi]
+    ax.set_xticks(ticks, labels=[f'{t:+d}' if t else '0' for t in ticks]); ax.minorticks_off()
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=f"accuracy minus that of {r['method']}, points (95 % interval)")
     return fig
