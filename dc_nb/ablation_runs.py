@@ -8,19 +8,23 @@ __all__ = ['variants', 'trial', 'ablate', 'of_runs', 'row', 'ablation_table', 'a
 # %% ../nbs/20c_ablation_runs.ipynb #aa5f61d2
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 
 import matplotlib.pyplot as plt
 from .ablations import ablations
 from .core import table
 from .coresets import random
 from .evaluation import Score,paired,score
-from .experiments import Ablation,provenance
+from .experiments import Ablation,plan,provenance
 from .runs import EdcRun,condense,judge,observer,scale,sized
 
 # %% ../nbs/20c_ablation_runs.ipynb #136b57cf
 def variants(run:EdcRun)->dict:
     "{label: study}: the study of the parameters first, under its method's name, then the ablation's"
-    return {run.p.method:run.study} | ablations[run.p.ablation](run.study)
+    family = ablations[run.p.ablation]
+    planned = lambda method: plan(run.p.model_copy(update=dict(method=method)), run.train.shape[-1])
+    others = family(run.study, planned) if 'planned' in signature(family).parameters else family(run.study)
+    return {run.p.method:run.study} | others
 
 def trial(p:Ablation, label:str, study, seed:int)->dict:
     "One variant through all stages with one seed: accuracies of its students, and of students on random subsets"
