@@ -1,9 +1,9 @@
-# Targets for users: edc, mdc, test. For authors: export, clean, readme, benchmark. `make help` lists them.
+# Targets for users: edc, mdc, test, tables, figures. For authors: export, clean, readme, benchmark. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install edc mdc test notebooks pytest export clean readme benchmark
+.PHONY: help install edc mdc test tables figures notebooks pytest export clean readme benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,6 +28,12 @@ $(BIN)/papermill nbs/$(1).ipynb out/$(1).ipynb $(ARGS)
 @echo "notebook       out/$(1).ipynb"
 @$(BIN)/python -c 'import nbformat; print(nbformat.read("out/$(1).ipynb", 4).cells[-1].outputs[0].text, end="")'
 endef
+
+tables: install  ## every published table with our numbers, from results/, into out/run_tables.ipynb
+	$(BIN)/papermill --no-progress-bar nbs/run_tables.ipynb out/run_tables.ipynb $(ARGS)
+
+figures: install  ## draw figures/ again from results/
+	$(BIN)/papermill --no-progress-bar nbs/run_figures.ipynb out/run_figures.ipynb $(ARGS)
 
 test: notebooks pytest  ## run all notebooks as tests, then pytest
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from dc_nb.core import flatten,load_state,save_state,stream,unflatten
 from dc_nb.data import CondensedSet
+from dc_nb.evaluation import augmentation_robust_score,label_robust_score
 from dc_nb.formation import tile,untile
 from dc_nb.initialization import frechet
 from dc_nb.mixtures import divergence,divergence_bound,entropy,entropy_bounds,entropy_given_class,form1
@@ -112,3 +113,8 @@ def test_states_survive_the_disk(v):
         save_state(f'{d}/s', dict(v=v, t=torch.ones(2)), n=1)
         state,card = load_state(f'{d}/s')
     assert state['v'] == v and card == {'n': 1}
+
+fractions = st.floats(-1, 1)
+@given(fractions, fractions, st.floats(0, 1))
+def test_ranking_scores_stay_in_the_unit_interval(a, b, w):
+    for score in (label_robust_score, augmentation_robust_score): assert -1e-12 <= score(a, b, w) <= 1+1e-12
