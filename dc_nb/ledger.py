@@ -54,13 +54,13 @@ def coverage(t:pd.DataFrame)->str:
 def cell(r)->str:
     "'79.1 ± 0.3 → **45.5 ± 0.9** (small, n=5)'"
     sd = lambda v: '' if pd.isna(v) else f' ± {v:g}' if isinstance(v, str) else f' ± {v:.1f}'
-    theirs = '–' if pd.isna(r.value) else f'{r.value:g}{sd(r["std"])}'
+    theirs = '–' if pd.isna(r.value) else f'{r.value if round(r.value, 1) != r.value else format(r.value, ".1f")}{sd(r["std"])}'
     return theirs if pd.isna(r.ours) else f"{theirs} → **{r.ours:.1f}{sd(r.sd)}** ({'small, ' if r.scale != 'paper' else ''}n={r.n:.0f})"
 
 def as_table(t:pd.DataFrame)->str:
     "One published table as Markdown"
     across = 'eval_model' if 'eval_model' in t else 'ipc_subset'
-    t = t.fillna({across:'', 'setting':''}).assign(cell=t.apply(cell, axis=1))
+    t = t.fillna({across:'', 'setting':''}).assign(cell=t.apply(cell, axis=1), metric=t.metric.replace('top1_acc_row_mean', 'top1_acc'))        # an average is one more column
     down = [c for c in ('dataset', 'ipc', 'ipc_target', 'method', 'network', 'setting', 'metric') if c in t]
     down = [c for c in down if t[c].nunique() > 1] or down[:1]
     wide = t.pivot_table(index=down, columns=across, values='cell', aggfunc=' / '.join, sort=False)
