@@ -21,7 +21,7 @@ from .ablations import ablations
 from .core import UnknownName,aside,nearest
 from .models import builder
 from . import multisize
-from .recipes import MatchingStudy,Study,matching_sizes,matching_study,named,sizes,study,with_alpha,with_flatness,with_regime
+from .recipes import MatchingStudy,Study,matching_sizes,matching_study,named,sized_study,with_alpha,with_flatness,with_regime
 from .train import smoothing
 from pydantic import BaseModel,ConfigDict,Field,ValidationError
 from tqdm.auto import tqdm
@@ -139,7 +139,7 @@ def compared(p:Mdc)->tuple:
 # %% ../nbs/20_experiments.ipynb #462af76e
 def plan(p:Edc, side:int=32):
     "The study that the parameters ask for"
-    s = sizes[p.preset](study(p.dataset, p.ipc, p.method, side), p.ipc)
+    s = sized_study(p.dataset, p.ipc, p.method, p.preset, side)
     direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs, synthesis__steps=p.iterations, synthesis__batch=p.batch,
         protocol__student=p.student, protocol__training__epochs=p.epochs,
         protocol__training__schedule=p.zeta and partial(smoothing, zeta=p.zeta))
