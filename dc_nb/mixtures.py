@@ -31,6 +31,8 @@ def integrate(f, moments:Moments, points:int=4001)->Tensor:
     "Integrals of `f` (points x B x 1 -> points x B) over the line, where the one-dimensional mixtures have their mass: B"
     sd = moments.var.sqrt()
     lo,hi = (moments.mean-9*sd).amin((1,2)), (moments.mean+9*sd).amax((1,2))
+    need = ((hi-lo)/sd.amin((1,2))*2).max()
+    if need > points: raise ValueError(f"{points} points are too few for a component this narrow: take points={int(need)+1}")
     x = lo + torch.linspace(0, 1, points, dtype=lo.dtype)[:,None]*(hi-lo)
     return torch.trapezoid(f(x[...,None]), x, dim=0)
 
