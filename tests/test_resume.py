@@ -37,11 +37,8 @@ def test_mdc_killed_in_each_stage(tmp_path, start_run):
     assert outcome(tmp_path, 'killed') == outcome(tmp_path, 'whole')
 
 def test_another_seed_is_another_set(tmp_path, start_run):
-    runs = [start_run('a', seed=1), start_run('b', seed=1)]
-    for r in runs: finish(r)
-    finish(start_run('c', seed=2))
-    assert outcome(tmp_path, 'a') == outcome(tmp_path, 'b')
-    assert outcome(tmp_path, 'a')[0] != outcome(tmp_path, 'c')[0]
+    for r in [start_run('a', seed=1), start_run('b', seed=2)]: finish(r)           # the tests around this one compare equal seeds
+    assert outcome(tmp_path, 'a')[0] != outcome(tmp_path, 'b')[0]
 
 def test_damaged_caches_are_made_again(tmp_path, start_run):
     finish(start_run('a'))

@@ -52,14 +52,13 @@ def test_typed_parameters():
     assert all(v['help'] for v in found.values())
     assert all(eval(v['default']) == Edc.model_fields[k].default for k,v in found.items())
 
-@pytest.mark.parametrize('argument,says', [('icp 10', "did you mean 'ipc'"), ('ipc ten', "ipc = 'ten' is not right")])
-def test_papermill_stops(tmp_path, argument, says):
+def test_papermill_stops(tmp_path):
     "Exit status and message, as a user of the command line sees them"
-    r = subprocess.run([sys.executable, '-m', 'papermill', NOTEBOOK, str(tmp_path/'o.ipynb'), '-p', *argument.split()], capture_output=True, text=True, cwd=tmp_path)
-    assert r.returncode != 0 and says in r.stderr
+    r = subprocess.run([sys.executable, '-m', 'papermill', NOTEBOOK, str(tmp_path/'o.ipynb'), '-p', 'icp', '10'], capture_output=True, text=True, cwd=tmp_path)
+    assert r.returncode != 0 and "did you mean 'ipc'" in r.stderr
 
 @pytest.mark.parametrize('bad,says', [
-    (dict(ipc=0), 'ipc = 0'), (dict(ipc=2.5), 'ipc = 2.5'), (dict(ipc=1000), 'smallest class'), (dict(student='resnet81'), "did you mean 'resnet18'"),
+    (dict(ipc=0), 'ipc = 0'), (dict(ipc='ten'), "ipc = 'ten'"), (dict(ipc=2.5), 'ipc = 2.5'), (dict(ipc=1000), 'smallest class'), (dict(student='resnet81'), "did you mean 'resnet18'"),
     (dict(observers='convnet_d1,convnet_d9'), 'convnet_d9'), (dict(preset='big'), "input should be 'small', 'cpu' or 'paper'"), (dict(method='ecd'), "did you mean 'edc'"), (dict(method='mdc'), 'of another family'),
     (dict(alpha=1.5), 'alpha = 1.5'), (dict(flatness_weight=-1), 'flatness_weight = -1'), (dict(zeta=0), 'zeta = 0'), (dict(regime='soft'), "regime = 'soft'"),
     (dict(device='gpu'), "device = 'gpu'"), (dict(precision='fp8'), "precision = 'fp8'"), (dict(seeds=0), 'seeds = 0'), (dict(seed=-1), 'seed = -1'),
