@@ -30,9 +30,11 @@ $(BIN)/papermill nbs/$(1).ipynb out/$(1).ipynb $(ARGS)
 endef
 
 tables: install  ## every published table with our numbers, from results/, into out/run_tables.ipynb
+	@mkdir -p out
 	$(BIN)/papermill --no-progress-bar nbs/run_tables.ipynb out/run_tables.ipynb $(ARGS)
 
 figures: install  ## draw figures/ again from results/
+	@mkdir -p out
 	$(BIN)/papermill --no-progress-bar nbs/run_figures.ipynb out/run_figures.ipynb $(ARGS)
 
 test: notebooks pytest  ## run all notebooks as tests, then pytest
