@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['recipe', 'nearest', 'UnknownName', 'Registry', 'spell', 'Recipe', 'seed_of', 'stream', 'seeded', 'ema_', 'table',
-           'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state', 'load_state']
+           'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state', 'load_state',
+           'saved_state']
 
 # %% ../nbs/00_core.ipynb #21c06eea
-import contextlib,difflib,hashlib,json,os,tempfile
+import contextlib,difflib,errno,hashlib,json,os,re,shutil,tempfile,warnings
 from dataclasses import dataclass,fields,is_dataclass,replace
 from fnmatch import fnmatch
 from functools import partial
@@ -109,17 +110,27 @@ def table(rows:list)->str:
     return '\n'.join('| '+' | '.join(o)+' |' for o in lines)
 
 # %% ../nbs/00_core.ipynb #43474cef
+class Unwritable(OSError):
+    "A file that could not be written because the disk, the quota or a limit is full"
+
+_full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 @contextlib.contextmanager
 def aside(path):
     "Write to the yielded path; only when the block ends well does it become `path`"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.'); os.close(fd)
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))   # a folder: safetensors has a temporary file of its own
     try:
-        yield Path(tmp)
+        yield (tmp := folder/path.name)
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
-    finally: Path(tmp).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as e:
+        found = re.search(r'os error (\d+)', str(e))                       # safetensors has the number in its text only
+        code = e.errno if isinstance(e, OSError) else found and int(found[1])
+        if code not in _full: raise
+        raise Unwritable(code, f"{os.strerror(code)}; free some space and run again, what was computed before is kept", str(path)) from None
+    finally: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/00_core.ipynb #359c6e6d
 def flatten(state, prefix='')->dict:
@@ -159,16 +170,30 @@ def save_state(path, state, **card):
     "Write a nested `state` of tensors and JSON values, and a `card` of JSON values that describes it; whole or not at all"
     flat = flatten(state)
     tensors = {k:v.detach().cpu().contiguous().clone() for k,v in flat.items() if isinstance(v, Tensor)}    # none may share memory
-    plain = {k:v for k,v in flat.items() if k not in tensors}
-    meta = json.dumps(dict(plain=plain, card=card, sha256=checksum(tensors)))     # one entry: safetensors shuffles several
-    with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=meta))
+    text = json.dumps(dict(plain={k:v for k,v in flat.items() if k not in tensors}, card=card))
+    with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=_seal(text, tensors)+text))        # one entry: safetensors shuffles several
+
+def _seal(text, tensors): return hashlib.sha256((text+checksum(tensors)).encode()).hexdigest()
 
 def load_state(path, device='cpu')->tuple[dict,dict]:
     "The `(state, card)` that `save_state` wrote; raises `Damaged` for anything else"
     try:
         with safe_open(str(path), 'pt', device=str(device)) as f:
-            meta,tensors = json.loads((f.metadata() or {})['dc_nb']), {k:f.get_tensor(k).clone() for k in f.keys()}   # clone: else they change when the file does
-        if meta['sha256'] != checksum(tensors): raise Damaged(f"{path}: the checksum does not fit its content; delete it and run again")
+            meta,tensors = (f.metadata() or {})['dc_nb'], {k:f.get_tensor(k).clone() for k in f.keys()}   # clone: else they change when the file does
+        seal,text = meta[:64],meta[64:]
+        if seal != _seal(text, tensors): raise Damaged(f"{path}: the checksum does not fit its content; delete it and run again")
+        meta = json.loads(text)
         return unflatten({**tensors, **meta['plain']}), meta['card']
     except (SafetensorError, KeyError, json.JSONDecodeError) as e:
         raise Damaged(f"{path} is not a state file of dc_nb, or not all of it ({e}); delete it and run again") from None
+
+# %% ../nbs/00_core.ipynb #a8d4ed30
+def saved_state(path, key:str)->dict|None:
+    "The state that was saved with `key=` in its card; None, with a warning, for a damaged file or that of another run; None for no file"
+    try: state,card = load_state(path)
+    except FileNotFoundError: return None
+    except Damaged as e: problem = str(e).replace('; delete it and run again', '')
+    else:
+        if card.get('key') == key: return state
+        problem = f'{path} belongs to another run'
+    warnings.warn(f"{problem}; it is not used, this stage starts from the beginning", stacklevel=2)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['positive', 'share', 'ParameterError', 'Common', 'Edc', 'Ablation', 'Mdc', 'wording', 'plain', 'check', 'networks',
-           'evaluated', 'compared', 'plan', 'matching_plan', 'home', 'writable', 'git', 'cpu_name', 'machine',
+           'evaluated', 'compared', 'plan', 'matching_plan', 'home', 'writable', 'roomy', 'git', 'cpu_name', 'machine',
            'provenance', 'peak_memory', 'keep_memory', 'Progress', 'append_row', 'rows']
 
 # %% ../nbs/20_experiments.ipynb #4bbbabd3
-import ctypes,json,os,platform,resource,subprocess,sys,time
+import ctypes,errno,fcntl,json,os,platform,resource,shutil,subprocess,sys,time
 from datetime import datetime,timezone
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from typing import Annotated,Literal
 
 import torch
 from .ablations import ablations
-from .core import UnknownName,aside,nearest
+from .core import UnknownName,Unwritable,aside,nearest
 from .models import builder
 from . import multisize
 from .recipes import MatchingStudy,Study,matching_sizes,matching_study,named,sized_study,with_alpha,with_flatness,with_regime
@@ -179,6 +179,11 @@ def writable(path)->Path:
     except OSError as e: raise ParameterError(f"cannot write into {path}: {e.strerror}; choose another folder") from None
     return path
 
+def roomy(path, need:int):
+    "Refuse a folder on a disk with less than `need` bytes free"
+    free = shutil.disk_usage(path).free
+    if free < need: raise ParameterError(f"{path} has {free/2**20:,.0f} MiB free, the run writes up to {need/2**20:,.0f} MiB; free some or choose another folder with out")
+
 # %% ../nbs/20_experiments.ipynb #420b1314
 def git(*args)->str:
     "Output of a git command in the checkout, or '' where there is none"
@@ -221,7 +226,8 @@ class Progress:
     "A bar that counts ticks; at most once a second it writes its line to `folder`/progress.txt and the seconds spent to `clock`"
     def __init__(self, folder, title, total, clock):
         self.line,self.clock,self.start,self.last = Path(folder)/'progress.txt', Path(clock), time.monotonic(), 0.
-        self.before = float(self.clock.read_text()) if self.clock.exists() else 0.
+        try: self.before = float(self.clock.read_text())
+        except (FileNotFoundError, ValueError): self.before = 0.
         self.bar = tqdm(total=total, desc=title, leave=False, mininterval=.5)
 
     @property
@@ -232,7 +238,7 @@ class Progress:
         if time.monotonic()-self.last < 1: return
         self.last = time.monotonic()
         if value is not None: self.bar.set_postfix_str(', '.join(f'{v:.3g}' for v in torch.as_tensor(value).reshape(-1).tolist()))
-        with aside(self.line) as tmp: tmp.write_text(f'{self.bar}\n')
+        self.line.write_text(f'{self.bar}\n')
         with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
 
     def __enter__(self): return self
@@ -240,13 +246,23 @@ class Progress:
 
 # %% ../nbs/20_experiments.ipynb #3d9efb6d
 def append_row(path, row:dict):
-    "Append one row to a JSONL file"
+    "Append one row to a JSONL file; all of it or nothing"
     line = (json.dumps(row)+'\n').encode()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_WRONLY|os.O_APPEND|os.O_CREAT, 0o644)
-    try: os.write(fd, line)
-    finally: os.close(fd)
+    with open(path, 'ab', buffering=0) as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        before = f.seek(0, os.SEEK_END)
+        try: short = f.write(line) < len(line)
+        except OSError: short = True
+        if short:
+            f.truncate(before)
+            raise Unwritable(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}; free some space and run again, the stages are in the cache", str(path))
 
 def rows(path)->list:
     "The rows of a JSONL file; none if there is no file"
-    return [json.loads(l) for l in Path(path).read_text().splitlines() if l.strip()] if Path(path).exists() else []
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    out = []
+    for i,line in enumerate(lines, 1):
+        try: out += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as e: raise ValueError(f"{path}, line {i} is no JSON ({e}): mend it or take it out") from None
+    return out

@@ -15,7 +15,7 @@ from time import monotonic
 import torch
 import torch.nn.functional as F
 from .augment import cutmix_labels,draw,dsa
-from .core import Damaged,Recipe,checksum,load_state,recipe,save_state,seed_of,stream
+from .core import Recipe,checksum,recipe,save_state,saved_state,seed_of,spell,stream
 from .data import CondensedSet
 from .formation import enlarge,shrink
 from .gradients import class_gradients,convolutions,coupled,momentum_step,squared
@@ -222,10 +222,8 @@ def save(run:Matching, path):
     save_state(path, state, kind='Matching', key=run.key)
 
 def resume(run:Matching, path):
-    "Continue from `path`; a missing, damaged or foreign file means from the start"
-    try: state,card = load_state(path)
-    except (Damaged, FileNotFoundError): return
-    if card.get('key') != run.key: return
+    "Continue from `path`; without a file of this very run, from the start"
+    if (state := saved_state(path, run.key)) is None: return
     run.round,run.step,run.trace = state['round'], state['step'], list(state['trace'])
     run.chosen = {k:v.to(run.data.y.device) for k,v in state['chosen'].items()}
     run.history = {r:{k:x.to(run.data.y.device) for k,x in xs.items()} for r,xs in state['history'].items()}
@@ -253,7 +251,7 @@ def begin(recipe:MatchingRecipe, data, ipc:int, seed:int)->Tensor:
 
 def condensed(m:Images, seed:int, **meta)->CondensedSet:
     "The set that a member holds"
-    card = dict(m.data.card, source=m.data.checksum, ipc=m.ipc, seed=seed, recipe=m.recipe.key, **meta)
+    card = dict(m.data.card, source=m.data.checksum, ipc=m.ipc, seed=seed, recipe=m.recipe.key, choices=spell(m.recipe), **meta)
     return CondensedSet(m.recipe.store(m.x.clamp(0, 1)).cpu(), factor=m.recipe.factor, meta=card)
 
 def match_gradients(

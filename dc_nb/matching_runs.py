@@ -9,7 +9,7 @@ __all__ = ['MdcRun', 'trips', 'condense', 'compare', 'averages', 'time_curve', '
 from math import isnan
 
 import torch
-from .core import load_state,save_state
+from .core import save_state
 from .coresets import random
 from .data import CondensedSet
 from .evaluation import Score,paired,score
@@ -17,7 +17,7 @@ from .experiments import Mdc,ParameterError,compared,evaluated,matching_plan,pea
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import matching_study,named
-from .runs import Run,close,judge,kept,published_classes,sized,stage_seconds
+from .runs import Run,judge,published_classes,sized,stage,stage_seconds
 
 # %% ../nbs/20b_matching_runs.ipynb #eda0c038
 class MdcRun(Run):
@@ -28,7 +28,7 @@ class MdcRun(Run):
         if self.study.matching.factor > min(self.train.shape[1:])//2:
             raise ParameterError(f"factor = {self.study.matching.factor} is not right: tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels")
         self.enough(self.study.matching.factor**2, 'tiles')
-        sized({self.study.protocol.student, self.study.matching.network}, self.train)
+        self.fit_disk(sized({self.study.protocol.student, self.study.matching.network}, self.train), 2*len(self.which)+len(self.sizes))
 
     @property
     def points(self)->tuple:
@@ -49,16 +49,12 @@ def condense(run:MdcRun)->dict:
     finals,losses,history,chosen = {}, [], {}, []
     for members in trips(run):
         key = 'sets-'+run.key(run.study.matching.key, p.ipc, p.seed, run.points, *members)
-        path = run.cache/f'{key}.safetensors'
-        if kept(path, load_state) is None:
-            title = f"matching {', '.join(members) if len(members) < 4 else f'{len(members)} sets'}"
-            with run.amp, run.progress(title, r.rounds*r.steps, key) as tick:
-                trip = ride(Matching(r, run.train, members, p.seed, keep=run.points), run.cache/f'{key}.part', p.every, tick)
-                plan = members['MDC'].plan.trace if 'MDC' in members else []
-                save_state(path, dict(x={k:m.x for k,m in members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=plan), seconds=tick.seconds)
-            close(run, key)
-        state,card = load_state(path)
-        run.seconds[key] = card['seconds']
+        def make(path, part, tick):
+            trip = ride(Matching(r, run.train, members, p.seed, keep=run.points), part, p.every, tick)
+            plan = members['MDC'].plan.trace if 'MDC' in members else []
+            save_state(path, dict(x={k:m.x for k,m in members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=plan), seconds=tick.seconds)
+        title = f"matching {', '.join(members) if len(members) < 4 else f'{len(members)} sets'}"
+        state,_ = stage(run, key, title, r.rounds*r.steps, make)
         finals |= state['x']; losses.append(state['losses']); chosen = chosen or state['chosen']; names += list(members)
         for at,xs in state['history'].items(): history.setdefault(int(at), {}).update(xs)
     full = {k:m for trip in trips(run) for k,m in trip.items()}

@@ -9,10 +9,11 @@ __all__ = ['watched', 'watch', 'layer_moments', 'Statistics', 'Observer', 'Sums'
 # %% ../nbs/07_observers.ipynb #09e7b5bd
 import contextlib
 from dataclasses import dataclass,field
+from time import monotonic
 
 import torch
 from .augment import draw
-from .core import Recipe,load_state,recipe,save_state,stream
+from .core import Recipe,checksum,load_state,recipe,save_state,saved_state,stream
 from .moments import Moments,map_moments,pool
 from torch import nn
 
@@ -81,21 +82,28 @@ def observe(
     data, # the training `ImageSet`
     recipe:Statistics=Statistics(),
     seed:int=0, # of the views
+    checkpoint=None, # a path: continue from it, write it now and then
+    every:float=30., # seconds between two checkpoints
     tick=None, # called after each batch
     **about # name, accuracy
 )->Observer:
     "Measure the targets of every watched layer in one pass over `data` (EDC, Sec. 3.3)"
     net.eval().requires_grad_(False)
-    layers,sums = watched(net), Sums(len(data.classes))
+    layers,sums,saved = watched(net), Sums(len(data.classes)), monotonic()
+    key = checkpoint and f'{recipe.key}-{seed}-{data.checksum}-{checksum(net.state_dict())}'
+    state = saved_state(checkpoint, key) if checkpoint else None
+    if state: sums.total = {k:v.to(data.y.device) for k,v in state['total'].items()}
     y = None
     def see(name, x):
         for stat,m in layer_moments(layers[name], x, recipe.side).items(): sums.add(f'{name}/{stat}', m, y)
     with watch(net, see):
         for i,idx in enumerate(torch.arange(len(data)).split(recipe.batch)):
+            if state and i < state['done']: continue
             x,y = data.take(idx)
             net(draw(recipe.views, len(idx), stream(seed, 'observe', i))(x).contiguous(memory_format=torch.channels_last))
             if tick: tick(None)
-    return Observer(net, *targets(sums, data.counts.to(y.device), recipe, layers), **about)
+            if checkpoint and monotonic()-saved >= every: save_state(checkpoint, dict(total=sums.total, done=i+1), key=key); saved = monotonic()
+    return Observer(net, *targets(sums, data.counts.to(data.y.device), recipe, layers), **about)
 
 def targets(sums, counts, recipe, layers):
     "(whole, by_class) from the sums of a pass over the data"
@@ -107,7 +115,7 @@ def targets(sums, counts, recipe, layers):
     if recipe.swap: by_class = {k:Moments(m.var, m.mean) if k.endswith('patch') else m for k,m in by_class.items()}
     return whole, by_class
 
-# %% ../nbs/07_observers.ipynb #d13c228c
+# %% ../nbs/07_observers.ipynb #8d654aa4
 def save_observer(obs:Observer, path, **card):
     "Write network and targets; `card` adds what the caller wants to remember"
     plain = lambda d: {k:list(m) for k,m in d.items()}

@@ -15,7 +15,7 @@ from time import monotonic
 import torch
 import torch.nn.functional as F
 from .augment import crop,draw,flip,in_progress
-from .core import Damaged,Recipe,checksum,ema_,load_state,recipe,save_state,stream
+from .core import Recipe,checksum,ema_,recipe,save_state,saved_state,spell,stream
 from .data import CondensedSet
 from .flatness import flatness_loss
 from .initialization import real
@@ -208,10 +208,8 @@ def save(run:Synthesis, path):
     save_state(path, state, kind='Synthesis', key=run.key)
 
 def resume(run:Synthesis, path):
-    "Continue from `path`; a missing, damaged or foreign file means from the start"
-    try: state,card = load_state(path)
-    except (Damaged, FileNotFoundError): return
-    if card.get('key') != run.key: return
+    "Continue from `path`; without a file of this very run, from the start"
+    if (state := saved_state(path, run.key)) is None: return
     dev = run.x.device
     run.x,run.part,run.i,run.losses = state['x'].to(dev), state['part'], state['i'], list(state['losses'].to(dev))
     run.open()
@@ -228,7 +226,7 @@ def begin(recipe:SynthesisRecipe, images, observers, ipc:int, seed:int)->Tensor:
 
 def finish(run:Synthesis)->CondensedSet:
     "The condensed set of a run that is done"
-    meta = dict(run.data.card, source=run.data.checksum, ipc=run.ipc, seed=run.seed, recipe=run.recipe.key)
+    meta = dict(run.data.card, source=run.data.checksum, ipc=run.ipc, seed=run.seed, recipe=run.recipe.key, choices=spell(run.recipe))
     return CondensedSet(run.recipe.store(run.x.view(run.shape)).cpu(), meta=meta)
 
 def synthesize(

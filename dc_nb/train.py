@@ -16,7 +16,7 @@ from time import monotonic
 import torch
 import torch.nn.functional as F
 from .augment import draw
-from .core import Damaged,Recipe,checksum,load_state,recipe,save_state,seeded,stream
+from .core import Recipe,checksum,recipe,save_state,saved_state,seeded,stream
 from torch import nn,optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel,get_ema_multi_avg_fn
@@ -137,10 +137,8 @@ class Fit:
             rates=[g['lr'] for g in self.opt.param_groups], epoch=self.sched.last_epoch), kind='Fit', key=self.key)
 
     def resume(self, path):
-        "Continue from `path`; a missing, damaged or foreign file means from the start"
-        try: state,card = load_state(path)
-        except (Damaged, FileNotFoundError): return
-        if card.get('key') != self.key: return
+        "Continue from `path`; without a file of this very run, from the start"
+        if (state := saved_state(path, self.key)) is None: return
         self.net.load_state_dict(state['net']); self.opt.load_state_dict(state['opt'])
         if self.ema: self.ema.load_state_dict(state['ema'])
         self.losses[:] = state['losses']

@@ -1,53 +1,77 @@
-"A killed run continues to the same bytes; the same seed gives the same bytes in another process"
-import time
+"A killed run continues to the same bytes; two runs at once and a full disk damage nothing"
+import shutil
 
-import pytest
-
+STAGES = dict(edc=('observer-*.part', 'observer-*.pass', 'set-*.part', 'student-*.part'), mdc=('sets-*.part', 'student-*.part'))
 
 def outcome(tmp_path, name): return (tmp_path/f'{name}.set').read_bytes(), (tmp_path/f'{name}.set.json').read_text()
 
-def finish(process):
-    out = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, out
+def whole(tmp_path, runs, name, kind='edc', **kw):
+    for r in runs(name, kind, **kw): assert r['code'] == 0, r['log']
+    return outcome(tmp_path, name)
 
-def kill_when(process, folder, pattern, timeout=120):
-    "SIGKILL as soon as a checkpoint of the stage exists"
-    end = time.monotonic()+timeout
-    while time.monotonic() < end:
-        if process.poll() is not None: pytest.fail(f'the run ended before a {pattern} checkpoint was seen: {process.stdout.read()}')
-        if list(folder.glob(pattern)): process.kill(); process.wait(); return
-        time.sleep(.002)
-    pytest.fail(f'no {pattern} within {timeout} s')
+def survives(tmp_path, runs, kind, kills):
+    "Kill at random moments of every stage, go on, compare; from the beginning, until `kills` have hit a run at work"
+    expected,hits = whole(tmp_path, runs, 'whole', kind), {}
+    while sum(hits.values()) < kills:
+        for stage in STAGES[kind]:
+            if runs('killed', kind, pattern=stage)['killed']: hits[stage] = hits.get(stage, 0) + 1
+        assert whole(tmp_path, runs, 'killed', kind) == expected, f'after kills in {hits}'
+        left = [f.name for f in (tmp_path/'killed'/'cache').iterdir() if f.suffix != '.safetensors']
+        assert not left, 'a finished run leaves whole files only'
+        shutil.rmtree(tmp_path/'killed')
+    assert set(hits) == set(STAGES[kind]), hits
 
-def test_killed_in_each_stage(tmp_path, start_run):
-    finish(start_run('whole'))
-    for stage in ('observer', 'set', 'student'):                     # one run, killed three times
-        kill_when(start_run('killed'), tmp_path/'killed'/'cache', f'{stage}-*.part')
-        assert not (tmp_path/'killed.set').exists()
-    finish(start_run('killed'))
-    assert outcome(tmp_path, 'killed') == outcome(tmp_path, 'whole')
-    assert not list((tmp_path/'killed'/'cache').glob('*.part')), 'a finished stage leaves no checkpoint'
+def test_edc_killed_twelve_times(tmp_path, runs): survives(tmp_path, runs, 'edc', 12)
 
-def test_mdc_killed_in_each_stage(tmp_path, start_run):
-    finish(start_run('whole', 'mdc'))
-    for stage in ('sets', 'student'):
-        kill_when(start_run('killed', 'mdc'), tmp_path/'killed'/'cache', f'{stage}-*.part')
-        assert not (tmp_path/'killed.set').exists()
-    finish(start_run('killed', 'mdc'))
-    assert outcome(tmp_path, 'killed') == outcome(tmp_path, 'whole')
+def test_mdc_killed_eight_times(tmp_path, runs): survives(tmp_path, runs, 'mdc', 8)
 
-def test_another_seed_is_another_set(tmp_path, start_run):
-    for r in [start_run('a', seed=1), start_run('b', seed=2)]: finish(r)           # the tests around this one compare equal seeds
-    assert outcome(tmp_path, 'a')[0] != outcome(tmp_path, 'b')[0]
+def test_another_seed_is_another_set(tmp_path, runs):
+    assert whole(tmp_path, runs, 'a', seed=1)[0] != whole(tmp_path, runs, 'b', seed=2)[0]
 
-def test_damaged_caches_are_made_again(tmp_path, start_run):
-    finish(start_run('a'))
-    before = outcome(tmp_path, 'a')
-    for i,f in enumerate(sorted((tmp_path/'a'/'cache').glob('*.safetensors'))):
+def spoil(folder, pattern):
+    for i,f in enumerate(sorted(folder.glob(pattern))):
         b = bytearray(f.read_bytes())
         if i%3 == 0: b = b[:len(b)//2]                               # truncated
         elif i%3 == 1: b[-1] ^= 1                                    # one bit
         else: b = b'not a state file'                                # foreign
         f.write_bytes(bytes(b))
-    finish(start_run('a'))
-    assert outcome(tmp_path, 'a') == before
+
+def test_damaged_caches_are_made_again(tmp_path, runs):
+    before = whole(tmp_path, runs, 'a')
+    spoil(tmp_path/'a'/'cache', '*.safetensors')
+    r, = runs('a')
+    assert r['code'] == 0 and outcome(tmp_path, 'a') == before
+    assert 'this stage runs again' in r['log'] and 'the checksum does not fit its content' in r['log']
+
+def test_damaged_checkpoints_are_refused(tmp_path, runs):
+    "Cut short, with a flipped bit, or that of another run: not used, said, and the result is the same"
+    expected,cache,spoilt = whole(tmp_path, runs, 'whole'), tmp_path/'a'/'cache', 0
+    for stage in STAGES['edc']:
+        if not runs('a', pattern=stage, delay=0)['killed']: continue
+        found = list(cache.glob(stage))
+        spoilt += len(found)
+        if stage == 'student-*.part': [shutil.copy(next(cache.glob('observer-*.safetensors')), f) for f in found]       # a whole file, of another stage
+        else: spoil(cache, stage)
+    assert whole(tmp_path, runs, 'a') == expected and spoilt >= 3
+    said = sum(f.read_text().count('this stage starts from the beginning') for f in tmp_path.glob('a.*.log'))
+    assert said >= spoilt, (said, spoilt)
+
+def test_two_runs_with_the_same_key(tmp_path, runs):
+    expected = whole(tmp_path, runs, 'alone')
+    for r in (both := runs('both', copies=2)): assert r['code'] == 0, r['log']
+    assert outcome(tmp_path, 'both') == expected and len((tmp_path/'both'/'rows.jsonl').read_text().splitlines()) == 2
+    assert any('waiting for another run' in r['log'] for r in both)
+
+def test_full_disk(tmp_path, runs):
+    "A file that does not fit: one error that says so, no half files, what was computed before is used again"
+    expected = whole(tmp_path, runs, 'whole')
+    r, = runs('full', largest=60_000)                                # an observer is larger
+    assert r['code'] == 1 and 'free some space and run again' in r['log'].splitlines()[-1], r['log']
+    assert not [f for f in (tmp_path/'full'/'cache').iterdir() if f.suffix == '.safetensors' or f.name[0] == '.']
+    sizes = {f.name:f.stat().st_size for f in (tmp_path/'whole'/'cache').glob('*.safetensors')}
+    largest = max(s for n,s in sizes.items() if n.startswith('observer'))
+    small = next(n for n,s in sizes.items() if n.startswith('observer') and s < largest)
+    r, = runs('full', largest=largest-1)                             # the first observer fits, the second does not
+    kept = {f.name for f in (tmp_path/'full'/'cache').glob('observer-*.safetensors')}
+    assert r['code'] == 1 and kept <= {small}
+    assert whole(tmp_path, runs, 'full') == expected

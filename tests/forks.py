@@ -1,0 +1,69 @@
+"""Runs all stages of small runs in children of one process that has imported everything: they start in milliseconds and can be killed.
+
+Reads commands as JSON lines, answers each with a line. A child works on the caches in FOLDER and writes FOLDER.set and FOLDER.set.json."""
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+torch.set_num_threads(1)
+
+from dc_nb import matching_runs, runs
+from dc_nb.experiments import Edc, Mdc, append_row, check
+
+
+def work(kind, parameters, folder):
+    p = dict(parameters, out=folder, results=folder, figures=folder)
+    if kind == 'edc':
+        e = runs.everything(runs.EdcRun(check(p, Edc)))
+        e['condensed'].save(folder+'.set')
+    else:
+        e = matching_runs.everything(matching_runs.MdcRun(check(p, Mdc)))
+        e['sets']['MDC'][3].save(folder+'.set')
+    Path(folder+'.set.json').write_text(json.dumps(e['row']['scores']))
+    append_row(f'{folder}/rows.jsonl', e['row'])
+
+
+def child(kind, parameters, folder, largest=None):
+    "Fork; the child leaves its output in FOLDER.PID.log; `largest` file in bytes that it may write"
+    pid = os.fork()
+    if pid: return pid
+    log = os.open(f'{folder}.{os.getpid()}.log', os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1); os.dup2(log, 2)
+    if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    code = 1
+    try: work(kind, parameters, folder); code = 0
+    except BaseException: traceback.print_exc()
+    finally: sys.stdout.flush(); sys.stderr.flush(); os._exit(code)
+
+
+def ended(pid, folder):
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return dict(code=code, log=Path(f'{folder}.{pid}.log').read_text()[-20000:])
+
+
+def killed(pid, folder, pattern, delay):
+    "SIGKILL up to `delay` seconds after a file of the pattern is there; whether the child was still at work"
+    cache = Path(folder)/'cache'
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if list(cache.glob(pattern)):
+            time.sleep(random.uniform(0, delay))
+            os.kill(pid, signal.SIGKILL)
+            return dict(killed=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL)
+        time.sleep(.0005)
+    return dict(killed=False)
+
+
+for line in sys.stdin:
+    c = json.loads(line)
+    start = lambda: child(c['kind'], c['parameters'], c['folder'], c.get('largest'))
+    if 'pattern' in c: out = killed(start(), c['folder'], c['pattern'], c['delay'])
+    else: out = [ended(pid, c['folder']) for pid in [start() for _ in range(c.get('copies', 1))]]
+    print(json.dumps(out), flush=True)
