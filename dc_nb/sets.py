@@ -14,9 +14,11 @@ import numpy as np
 import torch
 import torchvision.transforms.functional as TF
 from PIL import Image
+from fastcore.basics import patch
 from torch import Tensor
+from torch.utils.data import DataLoader,Dataset,TensorDataset
 
-from .core import Damaged,checksum,load_state,save_state
+from .core import Damaged,checksum,load_state,nearest,save_state
 from .formation import enlarge
 
 # %% ../nbs/01a_sets.ipynb #74764bc5
@@ -89,6 +91,7 @@ def _check(s):
     x,n,c = s.x,len(s.x),len(s.classes)
     fits(len(x.shape)==4, f"{s.name}: images must be N x C x H x W, not {tuple(x.shape)}")
     fits(n and s.y.shape==(n,), f"{s.name}: {n} images and {tuple(s.y.shape)} labels; there must be a label an image, and at least one")
+    fits(len(s.ids) in (0, c), f"{s.name}: {len(s.ids)} ids for {c} classes")
     fits(s.y.min()>=0 and s.y.max()<c, f"{s.name}: labels go from {s.y.min()} to {s.y.max()}; {c} classes need 0..{c-1}")
     fits(len(s.mean)==len(s.std)==x.shape[1] and min(s.std)>0,
         f"{s.name}: mean {s.mean} and std {s.std} need a value for each of {x.shape[1]} channels, std above 0")
@@ -105,6 +108,8 @@ class ImageSet:
     mean: tuple[float, ...] # of each channel, in [0,1] units
     std: tuple[float, ...] # of each channel, in [0,1] units
     name: str = 'images' # e.g. 'cifar10'
+    ids: tuple[str, ...] = () # what the source calls the classes, where that is not the name: wnids
+    licence: str = 'unknown' # of the images
 
     def __post_init__(self):
         lazy = isinstance(self.x, ImageFiles)                           # lazy images follow the labels' device
@@ -127,6 +132,12 @@ class ImageSet:
         "(n x C x H x W float32 in [0,1], n labels) of an index tensor, on the device of the set"
         return unit(self.x[idx].to(self.y.device)),self.y[idx]
     def subset(self, idx): return replace(self, x=self.x[idx] if isinstance(self.x, Tensor) else self.x.pick(idx), y=self.y[idx])
+    def by_class(self, *which):
+        "Only the images of these classes (numbers, names or ids), which become classes 0, 1, ... in this order"
+        cs = _numbers(which, self.classes, self.ids, self.name)
+        part = self.subset(torch.cat([self.of_class(c) for c in cs]))
+        y = torch.cat([torch.full((int((self.y==c).sum()),), i) for i,c in enumerate(cs)])
+        return replace(part, y=y.to(self.y.device), classes=[self.classes[c] for c in cs], ids=[self.ids[c] for c in cs] if self.ids else ())
     def to(self, device): return replace(self, x=self.x.to(device) if isinstance(self.x, Tensor) else self.x, y=self.y.to(device))
     @property
     def checksum(self)->str:
@@ -136,11 +147,24 @@ class ImageSet:
     @property
     def card(self)->dict:
         "What a condensed set remembers of its source, as JSON values"
-        return dict(data=self.name, classes=list(self.classes), shape=list(self.shape), mean=list(self.mean), std=list(self.std))
+        return dict(data=self.name, classes=list(self.classes), ids=list(map(str, self.ids or self.classes)), shape=list(self.shape), mean=list(self.mean), std=list(self.std),
+            licence=self.licence)
+
+def _numbers(which, names, ids, source):
+    "Class numbers of numbers, names or ids"
+    names,ids = list(map(str, names)),list(map(str, ids))
+    def one(c):
+        if isinstance(c, str): n = names.index(c) if c in names else ids.index(c) if c in ids else -1
+        else: n = int(c)
+        fits(0 <= n < len(names), f"{source} has no class {c!r}: " + (nearest(c, [*names, *ids]) if isinstance(c, str) else f"choose 0..{len(names)-1}"))
+        return n
+    cs = [one(c) for c in which]
+    fits(cs and len(set(cs))==len(cs), f"{source}: {list(which)} must be at least one class, none of them twice")
+    return cs
 
 # %% ../nbs/01a_sets.ipynb #d81d95b3
 @dataclass(eq=False, repr=False)
-class CondensedSet:
+class CondensedSet(Dataset):
     "Images classes x ipc x C x H x W with their labels, and `meta` that says where they come from; `DataError` when these do not fit"
     x: Tensor # classes x ipc x C x H x W, uint8 or float in [0,1]
     labels: Tensor|None = None # None: the class is the label; or classes x ipc x K floats
@@ -156,8 +180,18 @@ class CondensedSet:
         fits(self.factor>0 and x.shape[3]%self.factor==x.shape[4]%self.factor==0, f"factor {self.factor} does not divide {tuple(x.shape[3:])}")
         try: self.meta = json.loads(json.dumps(self.meta))              # what a file gives back
         except TypeError as e: raise DataError(f"meta must be JSON values: {e}") from None
+        for k,n in dict(classes=x.shape[0], ids=x.shape[0], mean=x.shape[2], std=x.shape[2], shape=3).items():
+            fits(len(self.meta.get(k, range(n)))==n, f"meta has {len(self.meta.get(k, ()))} {k}, the images need {n}")
+        fits('shape' not in self.meta or self.meta['shape'][0]==x.shape[2] and max(self.meta['shape']) <= 2**14, f"shape {self.meta.get('shape')} in meta is none of {x.shape[2]} channels and at most {2**14} pixels a side")
 
     def __repr__(self): return f"CondensedSet({' x '.join(map(str, self.x.shape))}, factor {self.factor}, {self.bytes} bytes)"
+    def __len__(self): return self.classes*self.ipc*self.factor**2
+    def __getitem__(self, i:int)->tuple:
+        "(image C x H x W in [0,1], class or soft label) of training image `i`"
+        stored,tile = divmod(range(len(self))[i], self.factor**2)
+        image = enlarge(unit(self.x[stored//self.ipc,stored%self.ipc][None]), self.factor, self._size())[tile]
+        return image, stored//self.ipc if self.labels is None else self.labels[stored//self.ipc,stored%self.ipc]
+
     @property
     def classes(self)->int: return self.x.shape[0]
     @property
@@ -178,10 +212,10 @@ class CondensedSet:
         if not 1 <= n <= self.ipc: raise ValueError(f"first({n}) of a set with {self.ipc} images a class: choose 1..{self.ipc}")
         return replace(self, x=self.x[:,:n], labels=None if self.labels is None else self.labels[:,:n])
 
+    def _size(self, size=None): return (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
     def decode(self, size=None)->Tensor:
         "classes x ipc x factor^2 x C x H x W floats, each tile enlarged to `size`, else to the `shape` in `meta`, else to the stored side"
-        size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
-        return enlarge(unit(self.x.flatten(0, 1)), self.factor, size).unflatten(0, (self.classes, self.ipc, self.factor**2))
+        return enlarge(unit(self.x.flatten(0, 1)), self.factor, self._size(size)).unflatten(0, (self.classes, self.ipc, self.factor**2))
 
     def save(self, path): save_state(path, self._state(), kind='CondensedSet', factor=self.factor, meta=self.meta)
     @classmethod
@@ -192,9 +226,58 @@ class CondensedSet:
             fits(card.get('kind')=='CondensedSet', f"{path} holds {card.get('kind', 'something')!r}, not a CondensedSet")
             return cls(state['x'], state['labels'], card['factor'], card['meta'])
 
-    def check(self, data:ImageSet):
-        "Raise `DataError` when class names, shape or normalisation in `meta` are not those of `data`"
-        for k,here in dict(classes=list(data.classes), shape=list(data.shape), mean=list(data.mean), std=list(data.std)).items():
-            there = self.meta.get(k, list(self.x.shape[2:]) if k=='shape' else here)
-            same = np.allclose(there, here, atol=1e-4) if k in ('mean', 'std') and len(there)==len(here) else there==here
-            fits(same, f"this condensed set was made with {k} {there}, but {data.name} has {here}")
+# %% ../nbs/01a_sets.ipynb #f63f3df1
+@patch
+def loader(self:CondensedSet, batch:int=64, seed:int|None=0, normalise:bool=False, **kw)->DataLoader:
+    "Batches of (images, labels), shuffled by `seed` (None: in order); `normalise` is for networks that do not do it themselves; `kw` goes to `DataLoader`"
+    x = self.images
+    if normalise:
+        fits({'mean', 'std'} <= set(self.meta), "this set does not know its normalisation (mean, std in meta); normalise the batches yourself")
+        x = (x-x.new_tensor(self.meta['mean'])[:,None,None])/x.new_tensor(self.meta['std'])[:,None,None]
+    y = self.y if self.labels is None else self.labels.flatten(0, 1).repeat_interleave(self.factor**2, 0)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return DataLoader(TensorDataset(x, y), batch, shuffle=seed is not None, generator=generator, **kw)
+
+# %% ../nbs/01a_sets.ipynb #0109b829
+@patch
+def check(self:CondensedSet, data:ImageSet):
+    "Raise `DataError` when class names, ids, shape or normalisation in `meta` are not those of `data`"
+    for k,here in dict(classes=list(data.classes), ids=data.card['ids'], shape=list(data.shape), mean=list(data.mean), std=list(data.std)).items():
+        there = self.meta.get(k, list(self.x.shape[2:]) if k=='shape' else here)
+        same = np.allclose(there, here, atol=1e-4) if k in ('mean', 'std') and len(there)==len(here) else there==here
+        fits(same, f"this condensed set was made with {k} {there}, but {data.name} has {here}")
+
+# %% ../nbs/01a_sets.ipynb #7b361a99
+@patch
+def by_class(self:CondensedSet, *which):
+    "Only these classes (numbers, names or ids), in this order; soft labels keep a column for every class they were made for"
+    names = self.meta.get('classes', range(self.classes))
+    cs = _numbers(which, names, self.meta.get('ids', ()), 'this condensed set')
+    part = {k:[self.meta[k][c] for c in cs] for k in ('classes', 'ids') if k in self.meta}
+    columns = {} if self.labels is None else dict(label_classes=self.meta.get('label_classes', list(map(str, names))))
+    return replace(self, x=self.x[cs], labels=None if self.labels is None else self.labels[cs], meta={**self.meta, **part, **columns})
+
+@patch(cls_method=True)
+def concat(cls:CondensedSet, *sets):
+    "One set of the classes of all `sets`, one set after the other"
+    def same(what, values): fits(all(v==values[0] for v in values), f"sets with different {what} do not go together: {', '.join(map(str, dict.fromkeys(map(str, values))))}")
+    fits(sets, "concat needs at least one set")
+    same('images a class (cut them with first)', [s.ipc for s in sets])
+    for k in ('shape', 'mean', 'std', 'label_classes'): same(k, [s.meta.get(k) for s in sets])
+    same('pixels, types or factors', [(*s.x.shape[2:], s.x.dtype, s.factor) for s in sets])
+    same('kinds of labels', [None if s.labels is None else s.labels.shape[2] for s in sets])
+    names = {k:[c for s in sets for c in s.meta.get(k, ())] for k in ('classes', 'ids')}
+    for k,v in names.items(): fits(len(set(v))==len(v), f"sets to put together share {k}: {sorted({c for c in v if v.count(c)>1})[:3]}")
+    common = {k:v for k,v in sets[0].meta.items() if all(s.meta.get(k)==v for s in sets)}
+    cat = lambda ts: None if ts[0] is None else torch.cat(ts)
+    return cls(cat([s.x for s in sets]), cat([s.labels for s in sets]), sets[0].factor, common | {k:v for k,v in names.items() if v})
+
+# %% ../nbs/01a_sets.ipynb #9d3908b2
+@patch(as_prop=True)
+def card(self:CondensedSet)->dict:
+    "Contents, source, recipe and licence of the set, as JSON values"
+    m,soft = self.meta, self.labels is not None
+    known = {k:m.get(k) for k in ('data', 'source', 'licence', 'method', 'recipe', 'seed')}
+    return dict(known, classes=list(m.get('classes', map(str, range(self.classes)))), ids=list(m.get('ids', ())), ipc=self.ipc, factor=self.factor, training_images=len(self),
+        stored=[*self.x.shape[2:], str(self.x.dtype).split('.')[1]], mean=m.get('mean'), std=m.get('std'), labels=f'soft, {self.labels.shape[2]} logits' if soft else 'hard',
+        bytes=dict(images=self.x.nbytes, labels=self.labels.nbytes if soft else 0), checksum=checksum({k:t for k,t in self._state().items() if t is not None})[:16])

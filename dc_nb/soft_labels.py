@@ -44,9 +44,9 @@ def live(loss, data, nets, training, seed):
     return objective
 
 @regimes
-def fixed(loss, data, nets, training, seed):
-    "One soft label an image, asked about the image itself"
-    table = torch.cat([ensemble(nets, data.take(idx)[0]) for idx in torch.arange(len(data)).split(250)])
+def fixed(loss, data, nets, training, seed, table=None):
+    "One soft label an image: those of `table` (n x classes logits), else what the observers say of the image itself"
+    if table is None: table = torch.cat([ensemble(nets, data.take(idx)[0]) for idx in torch.arange(len(data)).split(250)])
     def objective(logits, x, y, idx, epoch): return loss(logits, table[idx], y)
     return objective
 

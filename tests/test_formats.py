@@ -1,0 +1,210 @@
+"Condensed sets survive every format; what is damaged, foreign or hostile is refused by name"
+import csv
+import json
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from dc_nb.core import Damaged, save_state
+from dc_nb.data import CondensedSet, DataError, ImageSet
+from dc_nb.formats import as_bytes, decoded, export, from_tensors, read, writers
+
+names = st.text(st.characters(blacklist_categories=('Cs', 'Cc')), min_size=1, max_size=8)
+
+@st.composite
+def sets(draw):
+    "Condensed sets of all kinds: bytes or floats, gray or colour, hard or soft labels, one or four tiles, any class names"
+    c,ipc,channels,side = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 3])), draw(st.sampled_from([2, 4]))
+    shape = (c, ipc, channels, side, side)
+    x = draw(arrays(np.uint8, shape) | arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
+    soft = draw(st.none() | arrays(np.float32, (c, ipc, draw(st.integers(1, 3))), elements=st.floats(-1e6, 1e6, width=32)))
+    classes = draw(st.lists(names, min_size=c, max_size=c, unique=True))
+    meta = dict(data=draw(names), classes=classes, mean=[.5]*channels, shape=[channels, side, side])
+    return CondensedSet(torch.from_numpy(x), None if soft is None else torch.from_numpy(soft), draw(st.sampled_from([1, 2])), meta)
+
+@pytest.mark.parametrize('to', ['native', 'npz', 'torch', 'png', 'hf'])
+@given(cs=sets())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_round_trip(tmp_path_factory, to, cs):
+    path = export(cs, to, tmp_path_factory.mktemp('f')/('set'+dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
+    expected = cs if to not in ('png', 'hf') else CondensedSet(as_bytes(cs.x), cs.labels, cs.factor, cs.meta)
+    assert read(path) == expected
+
+def test_all_formats_are_tested(): assert set(writers) == {'native', 'npz', 'torch', 'png', 'hf'}
+
+@given(cs=sets())
+@settings(max_examples=25, deadline=None)
+def test_parts_and_unions(cs):
+    assert CondensedSet.concat(*(cs.by_class(c) for c in range(cs.classes))).x.equal(cs.x)
+    assert decoded(cs).factor == 1 and len(decoded(cs)) == len(cs)
+    x,y = zip(*cs)
+    assert torch.stack(x).equal(cs.images) and len(y) == len(cs)
+    assert sum(len(b) for b,_ in cs.loader(3)) == len(cs)
+
+g = torch.Generator().manual_seed(0)
+LIKE = ImageSet(torch.zeros(2, 3, 4, 4).byte(), [0, 1], ('cat', 'cow'), [.5]*3, [.2]*3, 'pets', ('n01', 'n02'))
+CS = CondensedSet(torch.randint(256, (2, 3, 3, 4, 4), generator=g).byte(), meta=LIKE.card)
+X,Y = torch.rand(6, 3, 4, 4, generator=g), torch.tensor([0, 0, 0, 1, 1, 1])
+
+def changed(to, change):
+    "A file or folder in format `to`, spoilt by `change(path)`"
+    def make(d):
+        path = export(CS, to, d/('set'+dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
+        return change(path) or path
+    return make
+
+def half(path): path.write_bytes(path.read_bytes()[:path.stat().st_size//2])
+def flip(path): b = bytearray(path.read_bytes()); b[-9] ^= 4; path.write_bytes(b)
+def saved(value, name='data_best.pt'):
+    def make(d): torch.save(value, d/name); return d/name
+    return make
+
+def card(**kw):
+    def change(path): f = path/'card.json'; f.write_text(json.dumps({**json.loads(f.read_text()), **kw}))
+    return change
+
+def meta_of(**kw): return changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1, meta={**CS.meta, **kw}))
+
+def csv_rows(change):
+    def edit(path):
+        rows = list(csv.DictReader(open(path/'labels.csv', newline='')))
+        change(rows)
+        with open(path/'labels.csv', 'w', newline='') as f: w = csv.DictWriter(f, rows[0]); w.writeheader(); w.writerows(rows)
+    return edit
+
+def huge_png(path):
+    "A picture of 60,000 x 60,000 pixels in a hundred bytes"
+    part = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind+data))
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + part(b'IHDR', struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0)) + part(b'IDAT', zlib.compress(b'0')) + part(b'IEND', b''))
+
+def npz(drop=None, **arrays_):
+    def change(path):
+        with np.load(path) as z: all_ = {**dict(z), **arrays_}
+        all_.pop(drop, None); np.savez(path, **all_)
+    return changed('npz', change)
+
+class Evil:
+    "What a pickle can do: run code when it is read"
+    def __reduce__(self): return open, ('/tmp/dc_nb_was_here', 'w')
+
+def folders(form, counts, size=(4, 4), mode='RGB'):
+    def make(d):
+        for c,n in counts.items():
+            for i in range(n):
+                f = d/'syn'/form.format(c)/f'class{i}.png'; f.parent.mkdir(parents=True, exist_ok=True); Image.new(mode, size).save(f)
+        return d/'syn'
+    return make
+
+def mtt(d, images=X, labels=Y):
+    (d/'m').mkdir(); torch.save(images, d/'m/images_best.pt')
+    if labels is not None: torch.save(labels, d/'m/labels_best.pt')
+    return d/'m'
+
+first_png = lambda p: sorted(p.glob('**/*.png'))[0]
+
+# what is made in a folder -> what the error must say beside the path
+BAD = dict(
+    missing=(lambda d: d/'none.safetensors', 'does not exist'),
+    unknown_ending=(changed('native', lambda p: p.rename(p.with_suffix('.bin'))), 'none of .safetensors'),
+    native_empty=(changed('native', lambda p: p.write_bytes(b'') and None), 'not a state file'),
+    native_half=(changed('native', half), 'not all of it'),
+    native_bit=(changed('native', flip), 'checksum'),
+    native_pickle=(changed('native', lambda p: p.write_bytes(pickle.dumps(Evil())) and None), 'not a state file'),
+    native_other_kind=(changed('native', lambda p: save_state(p, dict(x=CS.x), kind='Fit')), "holds 'Fit'"),
+    native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet', factor=1, meta={})), 'classes x ipc x C x H x W'),
+    native_wrong_factor=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=3, meta={})), 'factor 3 does not divide'),
+    native_int_images=(changed('native', lambda p: save_state(p, dict(x=CS.x.long(), labels=None), kind='CondensedSet', factor=1, meta={})), 'uint8 or float'),
+    meta_classes=(meta_of(classes=['cat']), '1 classes, the images need 2'),
+    meta_mean=(meta_of(mean=[.5]), '1 mean, the images need 3'),
+    meta_huge=(meta_of(shape=[3, 10**6, 10**6]), '[3, 1000000, 1000000]'),
+    npz_half=(changed('npz', half), 'damaged or not a condensed set'),
+    npz_text=(changed('npz', lambda p: p.write_text('images') and None), 'set.npz'),
+    npz_objects=(npz(labels=np.array([Evil()]*6)), 'set.npz'),
+    npz_object_images=(npz(images=np.array([Evil()]*6)), 'set.npz'),
+    npz_no_card=(npz('card'), 'has images, labels and card'),
+    npz_flat=(npz(images=np.zeros((6, 4, 4), 'uint8')), 'N x H x W x C'),
+    npz_other_images=(npz(images=np.zeros((6, 4, 4, 3), 'uint8')), 'not those that were exported'),
+    npz_card_no_json=(npz(card=np.array('cat')), 'set.npz'),
+    npz_labels=(npz(labels=np.array([0, 1]*3)), 'class by class'),
+    npz_card_foreign=(npz(card=np.array('{"ipc": 3}')), 'not one that dc_nb wrote'),
+    npz_zip_of_text=(changed('npz', lambda p: zipfile.ZipFile(p, 'w').writestr('images.npy', 'x')), 'set.npz'),
+    png_missing=(changed('png', lambda p: first_png(p).unlink()), '0000.png'),
+    png_zero_bytes=(changed('png', lambda p: first_png(p).write_bytes(b'') and None), '0000.png'),
+    png_half=(changed('png', lambda p: half(first_png(p))), '0000.png'),
+    png_text=(changed('png', lambda p: first_png(p).write_text('picture') and None), '0000.png'),
+    png_huge=(changed('png', lambda p: huge_png(first_png(p))), '0000.png'),
+    png_16_bit=(changed('png', lambda p: Image.new('I;16', (4, 4)).save(first_png(p))), 'I;16 pixels'),
+    png_alpha=(changed('png', lambda p: Image.new('RGBA', (4, 4)).save(first_png(p))), 'RGBA pixels'),
+    png_other_size=(changed('png', lambda p: Image.new('RGB', (5, 4)).save(first_png(p))), '(3, 4, 5)'),
+    png_repainted=(changed('png', lambda p: Image.new('RGB', (4, 4)).save(first_png(p))), 'not those that were exported'),
+    png_outside=(changed('png', csv_rows(lambda rows: rows[0].update(file='../../etc/passwd'))), 'lies outside'),
+    png_labels_shuffled=(changed('png', csv_rows(lambda rows: rows.reverse())), 'class by class'),
+    png_label_no_number=(changed('png', csv_rows(lambda rows: rows[0].update(label='cat'))), 'set'),
+    png_row_missing=(changed('png', csv_rows(lambda rows: rows.pop())), 'no classes of 3'),
+    png_no_card=(changed('png', lambda p: (p/'card.json').unlink()), 'card.json'),
+    png_card_ipc=(changed('png', card(ipc=0)), 'class by class'),
+    hf_card_ipc=(changed('hf', card(ipc='3')), 'set'),
+    hf_no_pictures=(changed('hf', lambda p: [f.unlink() for f in p.glob('train/*/*.png')] and None), 'names no pictures'),
+    pt_evil=(saved(Evil()), 'nothing is unpickled'),
+    pt_evil_inside=(saved([X, Y, Evil()]), 'nothing is unpickled'),
+    pt_module=(saved(torch.nn.Linear(2, 2)), 'nothing is unpickled'),
+    pt_raw_pickle=(lambda d: (d/'a.pt').write_bytes(pickle.dumps([1, 2])) and d/'a.pt', 'a.pt'),
+    pt_half=(lambda d: (half(saved([X, Y])(d)), d/'data_best.pt')[1], 'data_best.pt'),
+    pt_number=(saved(3), 'holds a int'),
+    pt_three=(saved([X, Y, Y]), 'a condensed set is [images, labels]'),
+    pt_labels_short=(saved([X, Y[:5]]), '6 images need as many labels'),
+    pt_labels_negative=(saved([X, Y-1]), 'images a class'),
+    pt_too_many_classes=(saved([X, torch.arange(6)]), '2 classes'),
+    pt_unequal=(saved([X, torch.tensor([0, 0, 0, 0, 1, 1])]), '[4, 2]'),
+    pt_nan=(saved([X*float('nan'), Y]), 'finite floats'),
+    pt_ints=(saved([X.mul(255).long(), Y]), 'finite floats'),
+    pt_gray=(saved([X[:,:1], Y]), 'images of 1 channels'),
+    pt_other_normalisation=(saved([X*40-20, Y]), 'another data set, or ZCA-whitened'),
+    pt_claims_more=(saved([X[:1,:1,:1,:1].clone().expand(6, 3, 500, 500), Y]), 'claims 18,000,000 bytes'),
+    dc_empty=(saved(dict(data=[]), 'res.pt'), 'holds a dict'),
+    mtt_no_labels=(lambda d: mtt(d, labels=None), 'labels_best.pt'),
+    mtt_evil=(lambda d: mtt(d, images=Evil()), 'nothing is unpickled'),
+    folder_empty=(lambda d: ((d/'e').mkdir(), d/'e')[1], '0 class folders for 2 classes'),
+    folder_one_class=(folders('new{:03d}', {0:2}), '1 class folders for 2 classes'),
+    folder_too_many=(folders('new{:03d}', {0:1, 1:1, 2:1}), 'new002 is no class of pets'),
+    folder_unequal=(folders('{:05d}', {0:2, 1:1}), '1 to 2'),
+    folder_other_names=(folders('dog{}', {0:1, 1:1}), 'dog0 is no class of pets'),
+    folder_gray=(folders('{:05d}', {0:1, 1:1}, mode='L'), 'pictures of 1 channels'),
+)
+
+@pytest.mark.parametrize('case', BAD)
+def test_bad_set(case, tmp_path):
+    make,says = BAD[case]
+    path = make(tmp_path)
+    with pytest.raises((DataError, Damaged), match=re.escape(says)) as e: read(path, LIKE)
+    assert path.name in str(e.value) or str(tmp_path) in str(e.value)
+    assert not list(tmp_path.parent.glob('dc_nb_was_here')) and not __import__('os').path.exists('/tmp/dc_nb_was_here')
+
+def test_foreign_layouts_need_the_data(tmp_path):
+    with pytest.raises(DataError, match='give the data set that was condensed'): read(saved([X, Y])(tmp_path))
+
+def test_wnid_folders(tmp_path):
+    for i,w in enumerate(LIKE.ids): folders(w, {0:2})(tmp_path)
+    assert read(tmp_path/'syn', LIKE).x.shape == (2, 2, 3, 4, 4)
+
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 2, 3]), st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_foreign_tensors_keep_their_training_images(classes, ipc, factor, seed):
+    "The training images of an IDC file are those that its own decode gives, in another order"
+    gen = torch.Generator().manual_seed(seed)
+    side = 2*factor
+    like = ImageSet(torch.zeros(classes, 1, side, side).byte(), range(classes), range(classes), [.5], [.5], 'any')
+    x = torch.rand(classes*ipc, 1, side, side, generator=gen)
+    got = from_tensors(x, torch.arange(classes).repeat_interleave(ipc), like, factor)
+    tiles = lambda o: sorted(map(tuple, torch.cat([p.flatten(1) for p in o.unfold(2, 2, 2).unfold(3, 2, 2).permute(2, 3, 0, 1, 4, 5).flatten(0, 1)]).tolist()))
+    for c in range(classes): assert tiles(got.x[c]) == tiles(x[c*ipc:(c+1)*ipc])
