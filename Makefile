@@ -2,32 +2,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# `make CONSTRAINTS=` takes the newest versions that settings.ini allows instead of the tested ones
+CONSTRAINTS ?= constraints.txt
 
 .PHONY: help install edc mdc test tables figures notebooks pytest export clean readme benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-.venv/installed: settings.ini setup.py
+.venv/installed: settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("dc_nb needs Python 3.11 or later; run make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e ".[dev]"
+	$(BIN)/pip install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
 	@touch $@
 
 install: .venv/installed  ## make .venv with everything the notebooks and tests need
 
 edc: install  ## condense the bundled digits with EDC; ARGS="-p ipc 1" passes parameters
-	$(call run,run_edc)
+	$(BIN)/dc_nb run edc $(ARGS)
 
 mdc: install  ## condense them once for the sizes 1 to 5 with MDC, beside its baselines; ARGS="-p ipc 10"
-	$(call run,run_mdc)
-
-define run
-@mkdir -p out
-$(BIN)/papermill nbs/$(1).ipynb out/$(1).ipynb $(ARGS)
-@echo "notebook       out/$(1).ipynb"
-@$(BIN)/python -c 'import nbformat; print(nbformat.read("out/$(1).ipynb", 4).cells[-1].outputs[0].text, end="")'
-endef
+	$(BIN)/dc_nb run mdc $(ARGS)
 
 tables: install  ## every published table with our numbers, from results/, into out/run_tables.ipynb
 	@mkdir -p out

@@ -1,13 +1,25 @@
 "Everything is read from settings.ini, which nbdev reads too."
 from configparser import ConfigParser
 from pathlib import Path
+from shutil import copy
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
 config = ConfigParser(delimiters=['='])
 config.read('settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
 run, dev = cfg['run_requirements'].split(), cfg['dev_requirements'].split()
+
+class WithNotebooks(build_py):
+    "The run notebooks go into the wheel as dc_nb/notebooks; an editable install finds them in nbs/"
+    def run(self):
+        super().run()
+        if self.editable_mode: return
+        target = Path(self.build_lib)/'dc_nb'/'notebooks'
+        target.mkdir(exist_ok=True)
+        for f in Path('nbs').glob('run_*.ipynb'): copy(f, target)
+
 
 setup(
     name=cfg['lib_name'],
@@ -21,11 +33,12 @@ setup(
     url=cfg['git_url'],
     license='Apache-2.0',
     classifiers=['Intended Audience :: Science/Research', 'Programming Language :: Python :: 3', f"Programming Language :: Python :: {cfg['min_python']}"],
-    packages=find_packages(include=['dc_nb', 'dc_nb.*']),
-    package_data={'dc_nb': ['published/*.csv']},
+    packages=['dc_nb', 'dc_nb.published'],
+    package_data={'dc_nb.published': ['*.csv']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require={'run': run, 'dev': run + dev},
-    entry_points={'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
+    cmdclass={'build_py': WithNotebooks},
+    entry_points={'console_scripts': ['dc_nb=dc_nb.cli:main'], 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
     zip_safe=False,
 )
