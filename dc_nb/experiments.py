@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Annotated,Literal
 
 import torch
-from .ablations import ablations
+from .ablations import ablations,mdc_ablations
 from .core import UnknownName,Unwritable,aside,nearest
 from .models import builder
 from . import multisize
@@ -90,6 +90,7 @@ class Mdc(Common):
     policy: Literal['paper','released']|None = None     # of freezing
     class_wise: bool|None = None                        # every class chooses its own subset
     common: bool|None = None                            # compare old and new images in the same networks
+    ablation: str|None = None                           # a name of `mdc_ablations`: its variants ride along
     curve: Annotated[int, Field(ge=0)] = 1              # points of accuracy against time before the end
     seeds: positive = 3
     def names(self): return networks(self.student)+networks(self.network)
@@ -115,6 +116,7 @@ def check(namespace:dict, kind=Edc)->Common:
         if not isinstance(named[p.method], family): raise UnknownName(f"method {p.method!r} is of another family: here {', '.join(k for k,v in named.items() if isinstance(v, family))} can run")
         for name in p.names(): builder(name)
         if kind is Ablation: ablations[p.ablation]
+        if kind is Mdc and p.ablation: mdc_ablations[p.ablation]
     except UnknownName as e: raise ParameterError(str(e)) from None
     if p.device == 'cuda' and not torch.cuda.is_available(): raise ParameterError("device = 'cuda' is not right: this machine has no CUDA device; use 'cpu'")
     if kind is Mdc: evaluated(p), compared(p)

@@ -30,7 +30,7 @@ def _line(r, method, size, score, random):
 def measured(folder='results')->pd.DataFrame:
     "One line for each score in `edc.jsonl` and `mdc.jsonl`; of equal cells the last row counts"
     edc = [_line(r, r['method'], None, r['scores'][r['method']], r['scores'].get('random')) for r in rows(home()/folder/'edc.jsonl')]
-    mdc = [_line(r, k, n, s, r['scores'].get('random', {}).get(n)) for r in rows(home()/folder/'mdc.jsonl') for k,by in r['scores'].items() if k != 'random' for n,s in by.items()]
+    mdc = [_line(r, k, n, s, r['scores'].get('random', {}).get(n)) for r in rows(home()/folder/'mdc.jsonl') if not r.get('ablation') for k,by in r['scores'].items() if k != 'random' for n,s in by.items()]
     return pd.DataFrame(edc+mdc).drop_duplicates(['dataset', 'ipc', 'size', 'method', 'network', 'regime', 'scale'], keep='last')
 
 # %% ../nbs/21b_ledger.ipynb #a53ce44f

@@ -9,6 +9,7 @@ __all__ = ['MdcRun', 'trips', 'condense', 'compare', 'averages', 'time_curve', '
 from math import isnan
 
 import torch
+from .ablations import mdc_ablations
 from .core import save_state
 from .coresets import random
 from .data import CondensedSet
@@ -25,6 +26,9 @@ class MdcRun(Run):
     def __init__(self, p:Mdc):
         super().__init__(p)
         self.study,self.which,self.sizes = matching_plan(p, self.train.shape[-1]), compared(p), evaluated(p)
+        self.main = 'MDC' if 'MDC' in self.which else self.which[-1]            # whose set is kept
+        self.variants = mdc_ablations[p.ablation](self.study.matching.extra) if p.ablation else {}
+        self.which += tuple(self.variants)
         if self.study.matching.factor > min(self.train.shape[1:])//2:
             raise ParameterError(f"factor = {self.study.matching.factor} is not right: tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels")
         self.enough(self.study.matching.factor**2, 'tiles')
@@ -40,22 +44,22 @@ class MdcRun(Run):
 def trips(run:MdcRun)->list:
     "The members of each trajectory"
     r = run.study.matching
-    members = riders(r, run.train, run.p.ipc, run.p.seed, run.which, run.sizes)        # A only in the sizes that are evaluated
+    members = riders(r, run.train, run.p.ipc, run.p.seed, compared(run.p), run.sizes, variants=run.variants)        # A only in the sizes that are evaluated
     return [members] if r.feed == 'real' else [{k:m} for k,m in members.items()]
 
 def condense(run:MdcRun)->dict:
-    "sets: {method: {size: CondensedSet}}; start; losses: steps x members; names of these; chosen: MDC's (size, frozen) a round; curve: {round: sets}; cached"
+    "sets: {method: {size: CondensedSet}}; start; losses: steps x members; names of these; chosen: {name: (size, frozen) a round}; curve: {round: sets}; cached"
     r,p,names = run.study.matching.but(extra=None), run.p, []
-    finals,losses,history,chosen = {}, [], {}, []
+    finals,losses,history,chosen = {}, [], {}, {}
     for members in trips(run):
-        key = 'sets-'+run.key(run.study.matching.key, p.ipc, p.seed, run.points, *members)
+        key = 'sets-'+run.key(run.study.matching.key, p.ipc, p.seed, run.points, *members, *(v.key for v in run.variants.values()))
         def make(path, part, tick):
             trip = ride(Matching(r, run.train, members, p.seed, keep=run.points), part, p.every, tick)
-            plan = members['MDC'].plan.trace if 'MDC' in members else []
+            plan = {k:m.plan.trace for k,m in members.items() if m.plan}
             save_state(path, dict(x={k:m.x for k,m in members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=plan), seconds=tick.seconds)
         title = f"matching {', '.join(members) if len(members) < 4 else f'{len(members)} sets'}"
         state,_ = stage(run, key, title, r.rounds*r.steps, make)
-        finals |= state['x']; losses.append(state['losses']); chosen = chosen or state['chosen']; names += list(members)
+        finals |= state['x']; losses.append(state['losses']); chosen |= state['chosen']; names += list(members)
         for at,xs in state['history'].items(): history.setdefault(int(at), {}).update(xs)
     full = {k:m for trip in trips(run) for k,m in trip.items()}
     def as_sets(xs):
@@ -107,8 +111,9 @@ def result(run:MdcRun, made:dict, scores:dict, curve=None)->dict:
     gains = {k:paired(mean['MDC'], v) for k,v in mean.items() if k != 'MDC'} if 'MDC' in mean else {}
     return dict(run='mdc', scale=scale(run), dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, network=m.network, student=s.protocol.student,
         factor=m.factor, sizes=run.sizes, scores={k:{str(n):number(v) for n,v in d.items()} for k,d in scores.items()}, averages={k:number(v) for k,v in mean.items()},
-        gains={k:(g, None if isnan(h) else h) for k,(g,h) in gains.items()}, chosen=made['chosen'], curve=curve or {}, regime=s.protocol.regime,
-        bytes=scores[run.which[-1]][run.sizes[-1]].bytes, epochs=s.protocol.training.epochs, rounds=m.rounds, steps=m.steps, recipe=s.key, changes=named[p.method].diff(s),
+        gains={k:(g, None if isnan(h) else h) for k,(g,h) in gains.items()}, chosen=made['chosen'].get('MDC', []), ablation=p.ablation, variants={k:dict(changes=m.extra.diff(v), chosen=made['chosen'][k]) for k,v in run.variants.items()},
+        curve=curve or {}, regime=s.protocol.regime,
+        bytes=scores[run.main][run.sizes[-1]].bytes, epochs=s.protocol.training.epochs, rounds=m.rounds, steps=m.steps, recipe=s.key, changes=named[p.method].diff(s),
         seed=p.seed, precision=p.precision, seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2), **provenance(run.device))
 
 # %% ../nbs/20b_matching_runs.ipynb #923eb7c3

@@ -124,8 +124,8 @@ class Schedule:
 # %% ../nbs/17_multisize.ipynb #10f32e1f
 methods = ('A', 'B', 'C', 'MDC')
 
-def riders(recipe:MatchingRecipe, data, ipc:int, seed:int, which=methods, sizes=None, extra=Multisize())->dict:
-    "The `Images` that a comparison needs, by name; `extra` is used where the recipe has none of its own"
+def riders(recipe:MatchingRecipe, data, ipc:int, seed:int, which=methods, sizes=None, extra=Multisize(), variants=None)->dict:
+    "The `Images` that a comparison needs, by name; `extra` is used where the recipe has none of its own; `variants`: {label: Multisize} that ride along"
     for o in which:
         if o not in methods: raise ValueError(f"{o!r} is not one of the methods {', '.join(methods)}")
     plain,start = recipe.but(extra=None), begin(recipe, data, ipc, seed)
@@ -135,21 +135,21 @@ def riders(recipe:MatchingRecipe, data, ipc:int, seed:int, which=methods, sizes=
     if 'B' in which: out |= {f'B{i}':part(i, i+1) for i in range(ipc)}
     if 'C' in which: out['C'] = part(0, ipc)
     if 'MDC' in which: out['MDC'] = part(0, ipc, recipe.but(extra=recipe.extra or extra))
+    out |= {k:part(0, ipc, recipe.but(extra=v)) for k,v in (variants or {}).items()}
     if 'C' in out: out.pop(f'A{ipc}', None)
     if 'A1' in out: out.pop('B0', None)
     return out
 
 def collected(members:dict, which, ipc:int, seed:int)->dict:
     "{method: {size: CondensedSet}} of the members of a run: A's own sets, prefixes for the others"
-    whole = {k:condensed(m, seed, method=k) for k,m in members.items()}
+    whole = {k:condensed(m, seed, method=k) for k,m in members.items()}        # A and B from several, the others by their own name
     prefixes = lambda s: {n:s.first(n) for n in range(1, s.ipc+1)}
     out = {}
-    if 'A' in which: out['A'] = {m.ipc:whole[k] for k,m in members.items() if k[0] == 'A'} | ({ipc:whole['C']} if 'C' in which else {})
+    if 'A' in which: out['A'] = {m.ipc:whole[k] for k,m in members.items() if k[0] == 'A' and k[1:].isdigit()} | ({ipc:whole['C']} if 'C' in which else {})
     if 'B' in which:
         each = [whole[f'B{i}'] if f'B{i}' in whole else whole['A1'] for i in range(ipc)]
         out['B'] = prefixes(CondensedSet(torch.cat([o.x for o in each], 1), factor=each[0].factor, meta=each[0].meta|dict(ipc=ipc, method='B')))
-    for k in ('C', 'MDC'):
-        if k in which: out[k] = prefixes(whole[k])
+    out |= {k:prefixes(whole[k]) for k in which if k not in 'AB'}
     return {k:dict(sorted(out[k].items())) for k in which}
 
 # %% ../nbs/17_multisize.ipynb #a28815f4
