@@ -16,7 +16,7 @@ from .core import table
 from .coresets import random
 from .evaluation import Score,paired,score
 from .experiments import Ablation,plan,provenance
-from .runs import EdcRun,condense,judge,observer,scale,sized
+from .runs import EdcRun,condense,judge,observer,scale,sized,stage_seconds
 
 # %% ../nbs/20c_ablation_runs.ipynb #136b57cf
 def variants(run:EdcRun)->dict:
@@ -26,34 +26,38 @@ def variants(run:EdcRun)->dict:
     others = family(run.study, planned) if 'planned' in signature(family).parameters else family(run.study)
     return {run.p.method:run.study} | others
 
-def trial(p:Ablation, label:str, study, seed:int)->dict:
-    "One variant through all stages with one seed: accuracies of its students, and of students on random subsets"
+def trial(p:Ablation, label:str, study, seed:int)->tuple:
+    "One variant through all stages with one seed: ({label: Score of its students, 'random': of students on random subsets}, seconds of its stages)"
     run = EdcRun(p.model_copy(update=dict(seed=seed)))
     run.study = study
     observers = [observer(run, o) for o in study.observers]
     made,_,_ = condense(run, observers)
     students = range(seed*p.seeds, (seed+1)*p.seeds)                       # no two runs share a student
     accs = {label:[judge(run, made, s, observers, f'{label}, run {seed}, student {s}') for s in students]}
+    spent = stage_seconds(run)
     if label == p.method: accs['random'] = [judge(run, random(run.train, p.ipc, s), s, observers, f'random, run {seed}, student {s}') for s in students]
-    return {k:score(made, v, study.protocol, observers) for k,v in accs.items()}
+    return {k:score(made, v, study.protocol, observers) for k,v in accs.items()}, spent
 
 # %% ../nbs/20c_ablation_runs.ipynb #fa3a6aa5
-def ablate(p:Ablation)->dict:
-    "{label: Score} over all runs and students; the method as planned first, then the random subset with its recipe, then the variants"
+def ablate(p:Ablation)->tuple:
+    "({label: Score} over all runs and students, {label: seconds a run of each kind of stage}); the method as planned first, then the random subset with its recipe, then the variants"
     first = EdcRun(p)
     todo = variants(first)
     sized({o for s in todo.values() for o in (s.protocol.student, *s.observers)}, first.train)
-    out = {}
+    out,spent = {}, {}
     for label,study in todo.items():
         for seed in range(p.seed, p.seed+p.runs):
-            for k,s in trial(p, label, study, seed).items(): out.setdefault(k, []).append(s)
-    return {k:replace(v[0], accuracies=sum((s.accuracies for s in v), ())) for k,v in out.items()}
+            found,seconds = trial(p, label, study, seed)
+            for k,s in found.items(): out.setdefault(k, []).append(s)
+            for k,s in seconds.items(): spent.setdefault(label, {}).setdefault(k, []).append(s)
+    spent = {k:{stage:round(sum(s)/len(s), 1) for stage,s in v.items()} for k,v in spent.items()}
+    return {k:replace(v[0], accuracies=sum((s.accuracies for s in v), ())) for k,v in out.items()}, spent
 
 def of_runs(s:Score, seeds:int)->Score:
     "The mean of each run's `seeds` students: students of one run share its luck, so only runs are independent"
     return replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds for i in range(0, s.n, seeds)))
 
-def row(p:Ablation, scores:dict)->dict:
+def row(p:Ablation, scores:dict, seconds=None)->dict:
     "One row of results/ablations.jsonl; differences are paired over the runs, or over the students of a single run"
     run,base = EdcRun(p), scores[p.method]
     numbers = {k:dict(accuracies=v.accuracies, mean=v.mean, sd=v.sd, n=v.n) for k,v in scores.items()}
@@ -61,7 +65,7 @@ def row(p:Ablation, scores:dict)->dict:
     gains = {k:paired(unit(v), unit(base)) for k,v in scores.items() if k != p.method}
     return dict(run='ablation', ablation=p.ablation, scale=scale(run), dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset,
         student=run.study.protocol.student, regime=base.regime, scores=numbers, gains={k:dict(gain=d, half=None if h != h else h) for k,(d,h) in gains.items()},
-        recipe=run.study.key, seed=p.seed, runs=p.runs, seeds=p.seeds, precision=p.precision, **provenance(run.device))
+        seconds=seconds or {}, recipe=run.study.key, seed=p.seed, runs=p.runs, seeds=p.seeds, precision=p.precision, **provenance(run.device))
 
 # %% ../nbs/20c_ablation_runs.ipynb #4389b1a7
 def ablation_table(r:dict)->str:

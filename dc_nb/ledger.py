@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['data_names', 'network_names', 'method_names', 'additions', 'measured', 'ledger', 'coverage', 'cell', 'as_table',
-           'letters_table', 'keep_figure']
+           'letters_table', 'letters_frame', 'letters_figure', 'keep_figure']
 
 # %% ../nbs/21b_ledger.ipynb #788e03ad
 from pathlib import Path
@@ -87,6 +87,30 @@ def letters_table(folder='results')->str:
     return table([one(k, before) for k,before in zip(additions, [None, *additions])])
 
 # %% ../nbs/21b_ledger.ipynb #16b67078
+def letters_frame(r:dict)->pd.DataFrame:
+    "CONFIG, accuracy and time of the paper (ImageNet-1k) and of the row"
+    t = published('edc'); t = t[t.table == 'Table 23']
+    theirs = lambda metric: {s.split()[1].rstrip(';'):float(v) for s,v in zip(t.setting[t.metric == metric], t.value[t.metric == metric])}
+    acc,hours = theirs('top1_acc_%'), theirs('synthesis_time_h')
+    of = lambda k: r['scores'][f'CONFIG {k}']
+    seconds = lambda k: r.get('seconds', {}).get(f'CONFIG {k}', {}).get('set')
+    return pd.DataFrame([dict(CONFIG=k, published=acc[k], published_hours=hours[k], ours=100*of(k)['mean'], sd=100*of(k)['sd'], n=of(k)['n'], ours_seconds=seconds(k)) for k in additions])
+
+def letters_figure(r:dict):
+    "EDC, Fig. 1 (right): accuracy by CONFIG, and the time of the synthesis"
+    f = letters_frame(r)
+    timed = f.ours_seconds.notna().all()
+    fig,axs = plt.subplots(1, 1+timed, figsize=(3.4*(1+timed), 2.6), layout='constrained', squeeze=False)
+    ax = axs[0,0]
+    ax.errorbar(f.CONFIG, f.ours, f.sd, fmt='o-', ms=3, c='C0', label=f"{r['dataset']}, ours ({r['scale']})"); ax.plot(f.CONFIG, f.published, 's:', ms=3, c='C1', label='ImageNet-1k, published')
+    ax.set(xlabel='CONFIG', ylabel='accuracy, %'); ax.legend(fontsize=7)
+    if timed:
+        ax = axs[0,1]
+        ax.plot(f.CONFIG, f.ours_seconds/f.ours_seconds[0], 'o-', ms=3, c='C0'); ax.plot(f.CONFIG, f.published_hours/f.published_hours[0], 's:', ms=3, c='C1')
+        ax.set(xlabel='CONFIG', ylabel='time of the synthesis, A = 1', ylim=(0, None))
+    return fig
+
+# %% ../nbs/21b_ledger.ipynb #69b7f147
 def keep_figure(fig, frame:pd.DataFrame, path)->list:
     "Write `path`.png, .svg and .csv; the three paths"
     path = Path(path)

@@ -277,7 +277,7 @@ def concat(cls:CondensedSet, *sets):
 def card(self:CondensedSet)->dict:
     "Contents, source, recipe and licence of the set, as JSON values"
     m,soft = self.meta, self.labels is not None
-    known = {k:m.get(k) for k in ('data', 'source', 'licence', 'method', 'recipe', 'seed')}
+    known = {k:m.get(k) for k in ('data', 'source', 'licence', 'method', 'recipe', 'seed', 'regime')}
     return dict(known, classes=list(m.get('classes', map(str, range(self.classes)))), ids=list(m.get('ids', ())), ipc=self.ipc, factor=self.factor, training_images=len(self),
         stored=[*self.x.shape[2:], str(self.x.dtype).split('.')[1]], mean=m.get('mean'), std=m.get('std'), labels=f'soft, {self.labels.shape[2]} logits' if soft else 'hard',
         bytes=dict(images=self.x.nbytes, labels=self.labels.nbytes if soft else 0), checksum=checksum({k:t for k,t in self._state().items() if t is not None})[:16])
