@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['runs', 'OurErrors', 'main', 'notebook', 'listing', 'list_', 'checked', 'followed', 'outputs', 'run', 'source',
-           'opened', 'words', 'show', 'export_', 'judging', 'evaluate', 'judged', 'again', 'findings', 'verify']
+           'opened', 'words', 'show', 'export_', 'judging', 'evaluate', 'judged', 'again', 'compared', 'findings',
+           'verify']
 
 # %% ../nbs/23_command_line.ipynb #c9852df3
 import contextlib,json,sys,threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 import dc_nb
-from .core import Unwritable,UnknownName
+from .core import Unwritable,UnknownName,nearest
 
 # other modules are imported by the commands that need them: `dc_nb --help` should not wait for timm
 
@@ -68,16 +69,22 @@ def list_(what, pattern):
     PATTERN, such as 'resnet*', chooses among them. Any name of timm is a model, too."""
     from fnmatch import fnmatch
     found = listing(what)
-    if isinstance(found, str): return click.echo('\n'.join(l for l in found.splitlines() if fnmatch(l.split(':')[0].strip(), pattern)))
-    for k,v in found.items():
-        if fnmatch(k, pattern): click.echo(f'{k:<18} {v}')
+    lines = {l.split(':')[0].strip():l for l in found.splitlines()} if isinstance(found, str) else {k:f'{k:<18} {v}' for k,v in found.items()}
+    some = [v for k,v in lines.items() if fnmatch(k, pattern)]
+    if not some: raise click.ClickException(f"nothing in {what} fits {pattern!r}: {nearest(pattern, lines)}")
+    click.echo('\n'.join(some))
 
 # %% ../nbs/23_command_line.ipynb #9099cb7b
 def checked(what:str, pairs)->dict:
     "The given parameters with their types; raises `ParameterError` for an unknown or impossible one"
-    from dc_nb.experiments import Ablation,Edc,Mdc,check
+    from dc_nb.data import reader_of
+    from dc_nb.experiments import Ablation,Edc,Mdc,ParameterError,check
+    kind = dict(edc=Edc, mdc=Mdc, ablation=Ablation)[what]
     given = {k:None if v in ('None', 'null') else v for k,v in pairs}
-    p = check(given, dict(edc=Edc, mdc=Mdc, ablation=Ablation)[what])
+    for k in given:
+        if k not in kind.model_fields: raise ParameterError(f"unknown parameter {k!r}: {nearest(k, kind.model_fields)}")
+    p = check(given, kind)
+    reader_of(p.dataset)                                                    # a data set that does not exist, before a kernel starts
     return p,{k:getattr(p, k) for k in given}
 
 # %% ../nbs/23_command_line.ipynb #50f877a5
@@ -123,8 +130,8 @@ def run(what, pairs, out):
 def source(f):
     "Options that say where the original data is"
     for o in (click.option('--dataset', help='The data that was condensed: a name, a folder or a .npz; needed for files of other projects.'),
-        click.option('--root', help='Folder of the data set, where it needs one.'), click.option('--size', type=int, help='Side of the images, for folders.'),
-        click.option('--factor', default=1, show_default=True, help='Tiles a side, for files of IDC and MDC.')): f = o(f)
+        click.option('--root', help='Folder of the data set, where it needs one.'), click.option('--size', type=click.IntRange(1, 2**14), help='Side of the images, for folders.'),
+        click.option('--factor', default=1, show_default=True, type=click.IntRange(1, 64), help='Tiles a side, for files of IDC and MDC.')): f = o(f)
     return f
 
 def opened(path, dataset=None, root=None, size=None, factor=1):
@@ -149,13 +156,14 @@ def show(path, as_json, **where):
     extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date') if k in cs.meta}
     card = {k:v for k,v in cs.card.items() if k != 'ids' or v != cs.card['classes']}
     for k,v in {**card, **extra}.items(): click.echo(f"{k.replace('_', ' '):<16} {words(v)}")
-    for k,s in cs.meta.get('scores', {}).items(): click.echo(f"{'students on ' + k:<16} {100*s['mean']:.1f} % (n={s['n']})")
+    for k,s in cs.meta.get('scores', {}).items():
+        if isinstance(s, dict) and {'mean', 'n'} <= set(s): click.echo(f"{'students on ' + k:<16} {100*s['mean']:.1f} % (n={s['n']})")
 
 @main.command('export')
 @click.argument('path', metavar='SET')
 @click.option('--to', 'to', required=True, help='native, npz, torch, png or hf (a folder for Hugging Face datasets).')
 @click.option('--out', help='File or folder to write; made of data set and IPC if not given.')
-@click.option('--first', type=int, help='Only so many images a class.')
+@click.option('--first', type=click.IntRange(1), help='Only so many images a class.')
 @click.option('--decoded', is_flag=True, help='One training image a picture, for tools that know nothing of tiles.')
 @source
 def export_(path, to, out, first, decoded, **where):
@@ -174,7 +182,7 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     from dc_nb.recipes import MatchingStudy,named
     from dc_nb.runs import EdcRun
     m = cs.meta
-    method = m.get('method') if m.get('method') in named else 'edc'
+    method = m.get('method') if m.get('method') in named else 'edc'               # also for sets of other projects
     given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student, epochs=epochs, seeds=seeds, out=out, figures=out, results=out)
     given = {k:v for k,v in given.items() if v is not None}
     if not isinstance(named[method], MatchingStudy):
@@ -219,29 +227,38 @@ def judged(run, cs, name, seeds):
     yield f"difference: {100*gain:+.1f}{'' if half != half else f' ± {100*half:.1f}'} points" + ('' if half != half else ' (paired, 95 %)')
 
 # %% ../nbs/23_command_line.ipynb #558c0f7e
-def again(cs, dataset, root, size, out):
-    "The set that its recipe gives now"
+def again(cs, dataset, root, size, out, weights):
+    "The set that its recipe gives now, of as many images a class as `cs`"
     from dc_nb import matching_runs,runs as edc_runs
     from dc_nb.evaluation import labelled
     m = cs.meta
-    if 'parameters' not in m: raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
-    places = dict(dataset=dataset or m['data'], root=root, size=size, out=out, figures=out, results=out)
+    if not ('parameters' in m and m.get('run') in ('edc', 'mdc') and (dataset or m.get('data'))): raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
+    if m.get('weights') and not weights: raise click.ClickException('the observers of this set came from files: give their folder with --weights')
+    places = dict(dataset=dataset or m['data'], root=root, size=size, weights=weights, out=out, figures=out, results=out)
     p,_ = checked(m['run'], [*m['parameters'].items(), *((k, v) for k,v in places.items() if v)])
     if m['run'] == 'mdc':
         run = matching_runs.MdcRun(p)
-        return matching_runs.condense(run)['sets'][run.which[-1]][p.ipc]
+        return matching_runs.condense(run)['sets'][run.main][p.ipc].first(cs.ipc)
     run = edc_runs.EdcRun(p)
     observers = [edc_runs.observer(run, o) for o in run.study.observers]
     made,_,_ = edc_runs.condense(run, observers)
-    return labelled(made, observers) if cs.labels is not None else made
+    return (labelled(made, observers) if cs.labels is not None else made).first(cs.ipc)
 
-def findings(cs, where, repeat, out):
+def compared(cs, made)->tuple:
+    "Whether two sets hold the same bits, and if not, what differs"
+    m,shapes = cs.meta,(tuple(made.x.shape), tuple(cs.x.shape))
+    if made.x.dtype != cs.x.dtype or shapes[0] != shapes[1]: return False, f'images of {shapes[0]} {made.x.dtype}, the set has {shapes[1]} {cs.x.dtype}'
+    if not made.x.equal(cs.x): return False, f"{(made.x != cs.x).float().mean():.1%} of the values differ, by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; made with torch {m.get('torch')} on {m.get('machine')}"
+    if cs.labels is not None and not made.labels.equal(cs.labels): return False, f'the images are the same, the soft labels differ by up to {(made.labels-cs.labels).abs().max():.3g}'
+    return True, 'the same bits'
+
+def findings(cs, where, repeat, out, weights):
     "(whether it is right, or None if it cannot be said; what was looked at) of a set that could be read"
     from dc_nb.data import load
     m = cs.meta
     yield True, f"content     checksum {cs.card['checksum']} over {len(cs)} training images"
-    key = sha256(m.get('choices', '').encode()).hexdigest()[:12]
-    yield (key == m['recipe'] if 'choices' in m else None), f"recipe      key {m.get('recipe')}" + (f', its choices give {key}' if 'choices' in m else ', and no choices that could be checked')
+    key = sha256((m.get('choices') or '').encode()).hexdigest()[:12]
+    yield (key == m.get('recipe') if m.get('choices') else None), f"recipe      key {m.get('recipe')}" + (f', its choices give {key}' if m.get('choices') else ', and no choices that could be checked')
     name = where['dataset'] or (m.get('data') if m.get('data') in ('digits',) or where['root'] else None)
     if name:
         data = load(name, where['root'], **({'size':where['size']} if where['size'] else {}))
@@ -249,18 +266,19 @@ def findings(cs, where, repeat, out):
         yield (data.checksum == m['source'] if 'source' in m else None), f"data        {data.name} {data.checksum}, the set was made from {m.get('source')}"
     else: yield None, 'data        give --dataset and --root to compare'
     if repeat:
-        made = again(cs, where['dataset'], where['root'], where['size'], out)
-        same = made.x.shape == cs.x.shape and made.x.equal(cs.x)
-        far = '' if same or made.x.shape != cs.x.shape else f": {(made.x != cs.x).float().mean():.1%} of the values differ, by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; made with torch {m.get('torch')} on {m.get('machine')}"
-        yield same, f"again       {'the same bits' if same else 'not the same images' + far}"
+        same,what = compared(cs, again(cs, where['dataset'], where['root'], where['size'], out, weights))
+        yield same, f'again       {what}'
 
 @main.command()
 @click.argument('path', metavar='SET')
 @click.option('--again', 'repeat', is_flag=True, help='Condense once more and compare the images.')
 @click.option('--out', default='out/again', show_default=True, help='Caches of --again.')
+@click.option('--weights', help='Folder of the observers, for --again of a set that was made with trained ones.')
 @source
-def verify(path, repeat, out, factor, **where):
+def verify(path, repeat, out, weights, factor, **where):
     "Whether a set is whole, its key belongs to its recipe, the data is the same, and (--again) the images come out again."
-    found = list(findings(opened(path, factor=factor, **where), where, repeat, out))
-    for ok,text in found: click.echo(f"{'–' if ok is None else 'ok' if ok else 'NO':<3} {text}")
-    if any(ok is False for ok,_ in found): raise SystemExit(1)
+    bad = False
+    for ok,text in findings(opened(path, factor=factor, **where), where, repeat, out, weights):
+        click.echo(f"{'–' if ok is None else 'ok' if ok else 'NO':<3} {text}")
+        bad = bad or ok is False
+    if bad: raise SystemExit(1)

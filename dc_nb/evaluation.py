@@ -68,8 +68,10 @@ def student(protocol:Protocol, data:ImageSet, seed:int):
 def own_labels(condensed:CondensedSet, protocol:Protocol, teachers=())->Tensor|None:
     "The soft labels that the set brings along, n x classes, where the regime is 'fixed' and nobody else is asked"
     if condensed.labels is None or teachers or protocol.regime != 'fixed': return None
-    if condensed.labels.shape[2] != condensed.classes: raise ValueError(f"soft labels of {condensed.labels.shape[2]} classes for a set of {condensed.classes}")
-    return condensed.labels.flatten(0, 1).repeat_interleave(condensed.factor**2, 0)
+    labels,names = condensed.labels,condensed.meta.get('label_classes')
+    if names: labels = labels[...,[names.index(c) for c in condensed.meta['classes']]]                 # some classes, or in another order
+    if labels.shape[2] != condensed.classes: raise ValueError(f"soft labels of {labels.shape[2]} classes for a set of {condensed.classes}")
+    return labels.flatten(0, 1).repeat_interleave(condensed.factor**2, 0)
 
 def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers=(), labels=None, **kw):
     "One student: (network, losses); `labels` are soft ones that need no teacher; `kw` goes to `fit`"

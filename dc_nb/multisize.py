@@ -142,13 +142,13 @@ def riders(recipe:MatchingRecipe, data, ipc:int, seed:int, which=methods, sizes=
 
 def collected(members:dict, which, ipc:int, seed:int)->dict:
     "{method: {size: CondensedSet}} of the members of a run: A's own sets, prefixes for the others"
-    whole = {k:condensed(m, seed, method=k) for k,m in members.items()}        # A and B from several, the others by their own name
+    whole = {k:condensed(m, seed, member=k) for k,m in members.items()}        # A and B from several, the others by their own name
     prefixes = lambda s: {n:s.first(n) for n in range(1, s.ipc+1)}
     out = {}
     if 'A' in which: out['A'] = {m.ipc:whole[k] for k,m in members.items() if k[0] == 'A' and k[1:].isdigit()} | ({ipc:whole['C']} if 'C' in which else {})
     if 'B' in which:
         each = [whole[f'B{i}'] if f'B{i}' in whole else whole['A1'] for i in range(ipc)]
-        out['B'] = prefixes(CondensedSet(torch.cat([o.x for o in each], 1), factor=each[0].factor, meta=each[0].meta|dict(ipc=ipc, method='B')))
+        out['B'] = prefixes(CondensedSet(torch.cat([o.x for o in each], 1), factor=each[0].factor, meta=each[0].meta|dict(ipc=ipc, member='B')))
     out |= {k:prefixes(whole[k]) for k in which if k not in 'AB'}
     return {k:dict(sorted(out[k].items())) for k in which}
 

@@ -68,6 +68,7 @@ class Run:
         if self.device.type == 'cpu': keep_memory()
         options = {k:v for k,v in dict(size=p.size, download=p.download).items() if v}
         self.train,self.test = [load(p.dataset, p.root, s, **options).to(self.device) for s in ('train', 'test')]
+        if self.train.shape != self.test.shape: raise ParameterError(f"{self.train.name} trains with images of {self.train.shape} and tests with {self.test.shape}; pass size= for folders")
         self.source,self.seconds = digest(self.train.checksum, self.test.checksum, self.train.mean, self.train.std), {}
 
     def enough(self, tiles, what):
@@ -224,7 +225,8 @@ def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     paths = {'dataset', 'root', 'weights', 'out', 'figures', 'results', 'every', 'device', 'download'}
     parameters = run.p.model_dump(exclude=paths, exclude_defaults=True)
     keep = {'regime', 'bytes', 'student', 'scale', 'commit', 'dirty', 'dc_nb', 'torch', 'machine', 'date', *keep}
-    return replace(condensed, meta={**condensed.meta, **{k:row[k] for k in keep}, 'run':row['run'], 'method':run.p.method, 'parameters':parameters})
+    from_elsewhere = dict(weights=True) if getattr(run.p, 'weights', None) else {}
+    return replace(condensed, meta={**condensed.meta, **from_elsewhere, **{k:row[k] for k in keep}, 'run':row['run'], 'method':run.p.method, 'parameters':parameters})
 
 # %% ../nbs/20a_runs.ipynb #a1c480ad
 def everything(run:EdcRun)->dict:

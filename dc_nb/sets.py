@@ -6,7 +6,7 @@
 __all__ = ['DataError', 'guard', 'fits', 'ImageFiles', 'unit', 'ImageSet', 'CondensedSet']
 
 # %% ../nbs/01a_sets.ipynb #57ec7926
-import contextlib,hashlib,json,os,struct,zipfile,zlib
+import contextlib,csv,hashlib,json,os,struct,zipfile,zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass,field,replace
 
@@ -25,9 +25,16 @@ from .formation import enlarge
 class DataError(ValueError):
     "A source of images that cannot be used; the message names it and says what would be right"
 
-# what zip, zlib, numpy, PIL, pickle's readers and safetensors raise for a bad file
-_bad_file = (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, IndexError, SyntaxError, MemoryError, struct.error, zlib.error,
-    zipfile.BadZipFile, Image.DecompressionBombError)
+# what zip, zlib, csv, numpy, PIL, pickle's readers and safetensors raise for a bad file
+_bad_file = (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, SyntaxError, MemoryError, struct.error, zlib.error,
+    csv.Error, zipfile.BadZipFile, Image.DecompressionBombError)
+
+def _reason(path, e):
+    "What is wrong, in words; libraries that advise to unpickle are not quoted"
+    if 'weights_only' in str(e) or 'allow_pickle' in str(e): return 'it holds pickled objects, and no code in a file is run here'
+    with contextlib.suppress(OSError):
+        if os.path.exists(path) and not os.access(path, os.R_OK): return 'no permission to read it'
+    return f"{e} is missing" if isinstance(e, KeyError) else f"{type(e).__name__}: {(str(e) or 'no more said').splitlines()[0][:300]}"
 
 @contextlib.contextmanager
 def guard(path, right='it is damaged or not all there: delete it and get it again'):
@@ -37,7 +44,7 @@ def guard(path, right='it is damaged or not all there: delete it and get it agai
     except DataError as e:
         if str(path) in str(e): raise
         raise DataError(f"{path}: {e}") from None
-    except _bad_file as e: raise DataError(f"{path} cannot be read ({type(e).__name__}: {e}); {right}") from e
+    except _bad_file as e: raise DataError(f"{path} cannot be read ({_reason(path, e)}); {right}") from e
 
 def fits(ok, message:str):
     "`DataError(message)` unless `ok`"
@@ -163,6 +170,21 @@ def _numbers(which, names, ids, source):
     return cs
 
 # %% ../nbs/01a_sets.ipynb #d81d95b3
+_texts = ('data', 'source', 'licence', 'method', 'recipe', 'choices', 'run', 'regime')
+
+def _check_meta(meta, x, factor):
+    "`DataError` unless what a set says of itself has the right kinds and lengths"
+    fits(isinstance(meta, dict), f"meta must be a dict, not {meta!r}")
+    (c,_,channels,h,w),lists = x.shape,{k:v for k,v in meta.items() if k in ('classes', 'ids', 'mean', 'std', 'shape', 'label_classes')}
+    kinds = dict(mean=(int, float), std=(int, float), shape=int)
+    for k,v in lists.items(): fits(isinstance(v, list) and all(isinstance(o, kinds.get(k, str)) for o in v), f"{k} in meta must be a list of {'numbers' if k in kinds else 'texts'}, not {v!r}")
+    for k,n in dict(classes=c, ids=c, mean=channels, std=channels, shape=3).items(): fits(len(lists.get(k, range(n)))==n, f"meta has {len(lists.get(k, ()))} {k}, the images need {n}")
+    for k in ('parameters', 'scores'): fits(isinstance(meta.get(k, {}), dict), f"{k} in meta must be a dict, not {meta.get(k)!r}")
+    for k in _texts: fits(isinstance(meta.get(k, ''), (str, type(None))), f"{k} in meta must be a text, not {meta.get(k)!r}")
+    if 'shape' not in meta: return
+    fits(meta['shape'][0]==channels and 0 < min(meta['shape']) and max(meta['shape']) <= 2**14, f"shape {meta['shape']} in meta is none of {channels} channels and 1 to {2**14} pixels a side")
+    fits(factor>1 or meta['shape'][1:]==[h, w], f"images of {h} x {w} pixels in a set for {meta['shape'][1]} x {meta['shape'][2]}")
+
 @dataclass(eq=False, repr=False)
 class CondensedSet(Dataset):
     "Images classes x ipc x C x H x W with their labels, and `meta` that says where they come from; `DataError` when these do not fit"
@@ -177,12 +199,12 @@ class CondensedSet(Dataset):
             f"a condensed set is classes x ipc x C x H x W, uint8 or float, not {getattr(x, 'dtype', type(x))} {getattr(x, 'shape', '')}")
         fits(l is None or l.dim()==3 and l.shape[:2]==x.shape[:2] and l.is_floating_point(),
             f"labels must be None or {x.shape[0]} x {x.shape[1]} x K floats, not {l is not None and tuple(l.shape)}")
-        fits(self.factor>0 and x.shape[3]%self.factor==x.shape[4]%self.factor==0, f"factor {self.factor} does not divide {tuple(x.shape[3:])}")
+        fits(x.dtype==torch.uint8 or bool(((x>=0) & (x<=1)).all()), f"images must be bytes or floats in [0,1], not {x.dtype} from {x.min():.4g} to {x.max():.4g}")
+        fits(l is None or l.shape[2] and bool(l.isfinite().all()), 'soft labels must be finite, of one class or more')
+        fits(type(self.factor) is int and self.factor>0 and x.shape[3]%self.factor==x.shape[4]%self.factor==0, f"factor {self.factor} does not divide {tuple(x.shape[3:])}")
         try: self.meta = json.loads(json.dumps(self.meta))              # what a file gives back
         except TypeError as e: raise DataError(f"meta must be JSON values: {e}") from None
-        for k,n in dict(classes=x.shape[0], ids=x.shape[0], mean=x.shape[2], std=x.shape[2], shape=3).items():
-            fits(len(self.meta.get(k, range(n)))==n, f"meta has {len(self.meta.get(k, ()))} {k}, the images need {n}")
-        fits('shape' not in self.meta or self.meta['shape'][0]==x.shape[2] and max(self.meta['shape']) <= 2**14, f"shape {self.meta.get('shape')} in meta is none of {x.shape[2]} channels and at most {2**14} pixels a side")
+        _check_meta(self.meta, x, self.factor)
 
     def __repr__(self): return f"CondensedSet({' x '.join(map(str, self.x.shape))}, factor {self.factor}, {self.bytes} bytes)"
     def __len__(self): return self.classes*self.ipc*self.factor**2
@@ -242,6 +264,7 @@ def loader(self:CondensedSet, batch:int=64, seed:int|None=0, normalise:bool=Fals
 @patch
 def check(self:CondensedSet, data:ImageSet):
     "Raise `DataError` when class names, ids, shape or normalisation in `meta` are not those of `data`"
+    fits(self.classes==len(data.classes), f"this condensed set has {self.classes} classes, {data.name} {len(data.classes)}")
     for k,here in dict(classes=list(data.classes), ids=data.card['ids'], shape=list(data.shape), mean=list(data.mean), std=list(data.std)).items():
         there = self.meta.get(k, list(self.x.shape[2:]) if k=='shape' else here)
         same = np.allclose(there, here, atol=1e-4) if k in ('mean', 'std') and len(there)==len(here) else there==here

@@ -62,7 +62,7 @@ BAD = dict(
     npz_label_without_name=(lambda d: (npz(d, classes=np.array(['a', 'b'])),), '2 classes'),
     npz_test_label=(lambda d: (npz(d, test_labels=np.array([0, 1, 3])), None, 'test'), '0..2'),
     npz_no_images=(lambda d: (npz(d, train_images=np.zeros((0, 4, 4, 3), 'uint8')),), 'not empty'),
-    named_npz_gray=(lambda d: ('cifar10', npz(d, train_images=ARRAYS['train_images'][...,0]).rename(d/'cifar10.npz').parent), '1 channels'),
+    named_npz_gray=(lambda d: ('cifar10', npz(d, train_images=ARRAYS['train_images'][...,0]).rename(d/'cifar10.npz').parent), 'this file of 1'),
     folder_empty=(lambda d: (d,), 'train'),
     folder_without_classes=(lambda d: (draw(d/'train/1.png').parent.parent,), 'no class folders'),
     folder_without_test=(lambda d: (folder(d, ['train']), None, 'test'), 'test or val'),

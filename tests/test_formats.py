@@ -27,10 +27,13 @@ def sets(draw):
     c,ipc,channels,side = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 3])), draw(st.sampled_from([2, 4]))
     shape = (c, ipc, channels, side, side)
     x = draw(arrays(np.uint8, shape) | arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
-    soft = draw(st.none() | arrays(np.float32, (c, ipc, draw(st.integers(1, 3))), elements=st.floats(-1e6, 1e6, width=32)))
+    kinds = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
+    soft = draw(st.none() | arrays(np.float64, (c, ipc, draw(st.integers(1, 3))), elements=st.floats(-6e4, 6e4)))
     classes = draw(st.lists(names, min_size=c, max_size=c, unique=True))
     meta = dict(data=draw(names), classes=classes, mean=[.5]*channels, shape=[channels, side, side])
-    return CondensedSet(torch.from_numpy(x), None if soft is None else torch.from_numpy(soft), draw(st.sampled_from([1, 2])), meta)
+    x = torch.from_numpy(x)
+    if x.is_floating_point(): x = x.to(draw(kinds))
+    return CondensedSet(x, None if soft is None else torch.from_numpy(soft).to(draw(kinds)), draw(st.sampled_from([1, 2])), meta)
 
 @pytest.mark.parametrize('to', ['native', 'npz', 'torch', 'png', 'hf'])
 @given(cs=sets())
@@ -39,6 +42,25 @@ def test_round_trip(tmp_path_factory, to, cs):
     path = export(cs, to, tmp_path_factory.mktemp('f')/('set'+dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
     expected = cs if to not in ('png', 'hf') else CondensedSet(as_bytes(cs.x), cs.labels, cs.factor, cs.meta)
     assert read(path) == expected
+
+@pytest.mark.parametrize('to', writers)
+def test_nothing_is_overwritten_or_left_behind(to, tmp_path):
+    (tmp_path/'file').write_text('mine')
+    ending = dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')
+    (tmp_path/f'there{ending}').mkdir()
+    for out in (f'there{ending}', f'file/x{ending}', 'x'*300+ending, *(['set.other'] if ending else [])):
+        with pytest.raises(DataError, match=re.escape(out[:50])): export(CS, to, tmp_path/out)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ['file', f'there{ending}']
+
+@pytest.mark.parametrize('data,says', [('../../up', 'up-ipc3.npz'), ('/etc/foo', 'foo-ipc3.npz'), ('a\nb', 'a_b-ipc3.npz'), (None, 'set-ipc3.npz'), ('', 'set-ipc3.npz')])
+def test_a_file_does_not_choose_where_it_is_exported(data, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = export(CondensedSet(CS.x, meta=dict(data=data)), 'npz')
+    assert path.name.endswith(says) and (tmp_path/path.name).exists()
+
+def test_ten_thousand_classes(tmp_path):
+    cs = CondensedSet(torch.arange(10_001).remainder(256).byte().view(-1, 1, 1, 1, 1))
+    assert read(export(cs, 'hf', tmp_path/'many')) == cs
 
 def test_all_formats_are_tested(): assert set(writers) == {'native', 'npz', 'torch', 'png', 'hf'}
 
@@ -123,9 +145,20 @@ BAD = dict(
     native_other_kind=(changed('native', lambda p: save_state(p, dict(x=CS.x), kind='Fit')), "holds 'Fit'"),
     native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet', factor=1, meta={})), 'classes x ipc x C x H x W'),
     native_wrong_factor=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=3, meta={})), 'factor 3 does not divide'),
+    native_meta_none=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1, meta=None)), 'meta must be a dict'),
+    native_factor_float=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1., meta={})), 'factor 1.0'),
+    native_labels_list=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=[1, 2]), kind='CondensedSet', factor=1, meta={})), 'set.safetensors'),
+    native_nan=(changed('native', lambda p: save_state(p, dict(x=CS.x.float()/0, labels=None), kind='CondensedSet', factor=1, meta={})), 'floats in [0,1]'),
+    native_nan_labels=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=torch.full((2, 3, 2), float('nan'))), kind='CondensedSet', factor=1, meta={})), 'finite'),
+    native_folder=(lambda d: ((d/'s.safetensors').mkdir(), d/'s.safetensors')[1], 's.safetensors'),
     native_int_images=(changed('native', lambda p: save_state(p, dict(x=CS.x.long(), labels=None), kind='CondensedSet', factor=1, meta={})), 'uint8 or float'),
     meta_classes=(meta_of(classes=['cat']), '1 classes, the images need 2'),
     meta_mean=(meta_of(mean=[.5]), '1 mean, the images need 3'),
+    meta_text=(meta_of(std='x'), 'std in meta must be a list'),
+    meta_none=(meta_of(mean=[None]*3), 'mean in meta must be a list'),
+    meta_nested=(meta_of(classes=[['cat'], ['cow']]), 'classes in meta must be a list'),
+    meta_number=(meta_of(choices=3), 'choices in meta must be a text'),
+    meta_other_size=(meta_of(shape=[3, 8, 8]), 'images of 4 x 4 pixels in a set for 8 x 8'),
     meta_huge=(meta_of(shape=[3, 10**6, 10**6]), '[3, 1000000, 1000000]'),
     npz_half=(changed('npz', half), 'damaged or not a condensed set'),
     npz_text=(changed('npz', lambda p: p.write_text('images') and None), 'set.npz'),
@@ -134,6 +167,8 @@ BAD = dict(
     npz_no_card=(npz('card'), 'has images, labels and card'),
     npz_flat=(npz(images=np.zeros((6, 4, 4), 'uint8')), 'N x H x W x C'),
     npz_other_images=(npz(images=np.zeros((6, 4, 4, 3), 'uint8')), 'not those that were exported'),
+    npz_card_list=(npz(card=np.array('[1]')), 'set.npz'),
+    npz_bomb=(changed('npz', lambda p: np.savez_compressed(p, images=np.zeros((6, 7000, 7000), 'uint8'))), 'it claims 294,000'),
     npz_card_no_json=(npz(card=np.array('cat')), 'set.npz'),
     npz_labels=(npz(labels=np.array([0, 1]*3)), 'class by class'),
     npz_card_foreign=(npz(card=np.array('{"ipc": 3}')), 'not one that dc_nb wrote'),
@@ -151,19 +186,29 @@ BAD = dict(
     png_labels_shuffled=(changed('png', csv_rows(lambda rows: rows.reverse())), 'class by class'),
     png_label_no_number=(changed('png', csv_rows(lambda rows: rows[0].update(label='cat'))), 'set'),
     png_row_missing=(changed('png', csv_rows(lambda rows: rows.pop())), 'no classes of 3'),
-    png_no_card=(changed('png', lambda p: (p/'card.json').unlink()), 'card.json'),
+    png_no_card=(changed('png', lambda p: (p/'card.json').unlink()), 'is no class of pets'),
+    png_no_table=(changed('png', lambda p: (p/'labels.csv').unlink()), 'labels.csv'),
+    png_no_column=(changed('png', csv_rows(lambda rows: [r.pop('file') for r in rows])), "'file' is missing"),
+    png_open_quote=(changed('png', lambda p: (p/'labels.csv').write_text('file,label\n"' + 'x'*200_000) and None), 'labels.csv'),
     png_card_ipc=(changed('png', card(ipc=0)), 'class by class'),
     hf_card_ipc=(changed('hf', card(ipc='3')), 'set'),
     hf_no_pictures=(changed('hf', lambda p: [f.unlink() for f in p.glob('train/*/*.png')] and None), 'names no pictures'),
-    pt_evil=(saved(Evil()), 'nothing is unpickled'),
-    pt_evil_inside=(saved([X, Y, Evil()]), 'nothing is unpickled'),
-    pt_module=(saved(torch.nn.Linear(2, 2)), 'nothing is unpickled'),
+    pt_evil=(saved(Evil()), 'no code in a file is run here'),
+    pt_evil_inside=(saved([X, Y, Evil()]), 'no code in a file is run here'),
+    pt_module=(saved(torch.nn.Linear(2, 2)), 'no code in a file is run here'),
     pt_raw_pickle=(lambda d: (d/'a.pt').write_bytes(pickle.dumps([1, 2])) and d/'a.pt', 'a.pt'),
     pt_half=(lambda d: (half(saved([X, Y])(d)), d/'data_best.pt')[1], 'data_best.pt'),
     pt_number=(saved(3), 'holds a int'),
     pt_three=(saved([X, Y, Y]), 'a condensed set is [images, labels]'),
     pt_labels_short=(saved([X, Y[:5]]), '6 images need as many labels'),
-    pt_labels_negative=(saved([X, Y-1]), 'images a class'),
+    pt_labels_negative=(saved([X, Y-1]), 'labels go from -1 to 0'),
+    pt_large_label=(saved([X, torch.where(Y==0, Y, 10**9)]), 'labels go from 0 to 1000000000'),
+    pt_fractions=(saved([X, Y+.7]), 'must be whole'),
+    pt_empty=(saved([X[:0], Y[:0]]), '0 images'),
+    pt_other_size=(saved([torch.rand(6, 3, 5, 5), Y]), '5 x 5 pixels'),
+    pt_card_number=(saved(dict(images=X, labels=Y, card=3)), 'the card a text'),
+    pt_no_labels=(saved(dict(images=X, labels=None, card='{}')), 'data_best.pt'),
+    pt_text=(lambda d: ((d/'a.pt').write_text('no tensors'), d/'a.pt')[1], 'no PyTorch file'),
     pt_too_many_classes=(saved([X, torch.arange(6)]), '2 classes'),
     pt_unequal=(saved([X, torch.tensor([0, 0, 0, 0, 1, 1])]), '[4, 2]'),
     pt_nan=(saved([X*float('nan'), Y]), 'finite floats'),
@@ -173,13 +218,15 @@ BAD = dict(
     pt_claims_more=(saved([X[:1,:1,:1,:1].clone().expand(6, 3, 500, 500), Y]), 'claims 18,000,000 bytes'),
     dc_empty=(saved(dict(data=[]), 'res.pt'), 'holds a dict'),
     mtt_no_labels=(lambda d: mtt(d, labels=None), 'labels_best.pt'),
-    mtt_evil=(lambda d: mtt(d, images=Evil()), 'nothing is unpickled'),
-    folder_empty=(lambda d: ((d/'e').mkdir(), d/'e')[1], '0 class folders for 2 classes'),
+    mtt_evil=(lambda d: mtt(d, images=Evil()), 'no code in a file is run here'),
+    folder_empty=(lambda d: ((d/'e').mkdir(), d/'e')[1], 'but nothing'),
     folder_one_class=(folders('new{:03d}', {0:2}), '1 class folders for 2 classes'),
     folder_too_many=(folders('new{:03d}', {0:1, 1:1, 2:1}), 'new002 is no class of pets'),
     folder_unequal=(folders('{:05d}', {0:2, 1:1}), '1 to 2'),
     folder_other_names=(folders('dog{}', {0:1, 1:1}), 'dog0 is no class of pets'),
-    folder_gray=(folders('{:05d}', {0:1, 1:1}, mode='L'), 'pictures of 1 channels'),
+    folder_other_size=(folders('{:05d}', {0:1, 1:1}, size=(8, 8)), 'pets has (3, 4, 4)'),
+    long_name=(lambda d: d/('x'*300), 'x'*300),
+    folder_gray=(folders('{:05d}', {0:1, 1:1}, mode='L'), 'pictures of (1, 4, 4)'),
 )
 
 @pytest.mark.parametrize('case', BAD)
