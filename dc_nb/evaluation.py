@@ -69,6 +69,7 @@ def own_labels(condensed:CondensedSet, protocol:Protocol, teachers=())->Tensor|N
     "The soft labels that the set brings along, n x classes, where the regime is 'fixed' and nobody else is asked"
     if condensed.labels is None or teachers or protocol.regime != 'fixed': return None
     labels,names = condensed.labels,condensed.meta.get('label_classes')
+    if names and not set(condensed.meta.get('classes', ())) <= set(names): raise ValueError(f"soft labels of the classes {names[:5]} ... do not cover those of the set")
     if names: labels = labels[...,[names.index(c) for c in condensed.meta['classes']]]                 # some classes, or in another order
     if labels.shape[2] != condensed.classes: raise ValueError(f"soft labels of {labels.shape[2]} classes for a set of {condensed.classes}")
     return labels.flatten(0, 1).repeat_interleave(condensed.factor**2, 0)

@@ -86,11 +86,11 @@ def repeated(found:list)->dict:
     if len(found) == 1: return {k:one(found[0], k) for k in found[0]['averages']}
     return {k:Score(tuple(one(r, k).mean for r in found)) for k in found[0]['averages']}
 
-def mdc_ablations_text(folder='results')->str:
-    "Every ablation of MDC in a folder: a line that says how, and a table of variants with their difference to MDC"
+def mdc_ablations_text(folder='results', names=None)->str:
+    "Every ablation of MDC in a folder (or those of `names`): a line that says how, and a table of variants with their difference to MDC"
     groups,out = {}, []
     for r in rows(home()/folder/'mdc.jsonl'):
-        if r.get('ablation'): groups.setdefault(tuple(r[k] for k in ('ablation', 'dataset', 'ipc', 'recipe')), {})[r['seed']] = r
+        if r.get('ablation') and (names is None or r['ablation'] in names): groups.setdefault(tuple(r[k] for k in ('ablation', 'dataset', 'ipc', 'recipe')), {})[r['seed']] = r
     for (name,data,ipc,key),by_seed in sorted(groups.items()):
         found,theirs = list(by_seed.values()), published_averages(name)
         r,s = found[0], repeated(found)
