@@ -122,7 +122,7 @@ def test_end_to_end(tmp_path):
     assert len(row['chosen']) == 4 and len(row['curve']['MDC']) == 3
     file, = (tmp_path/'out').glob('mdc-*.safetensors')
     cs = CondensedSet.load(file)
-    assert (cs.classes, cs.ipc, cs.factor, cs.meta['method']) == (2, 3, 2, 'MDC') and cs.first(1).images.shape == (8, 3, 8, 8)
+    assert (cs.classes, cs.ipc, cs.factor, cs.meta['method']) == (2, 3, 2, 'mdc') and cs.first(1).images.shape == (8, 3, 8, 8)
     assert len(list((tmp_path/'figures').glob('*.png'))) == 2
     assert '|█' not in json.dumps(nb)
 
