@@ -121,7 +121,9 @@ def run(what, pairs, out):
     p,values = checked(what, pairs)
     target = writable(home()/p.out)/f'run_{what}.ipynb'
     try:
-        with followed(target.parent/'progress.txt'): nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), values, progress_bar=False, kernel_name='python3')
+        with followed(target.parent/'progress.txt'):
+            nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), values, progress_bar=False, kernel_name='python3',
+                extra_arguments=['--IPKernelApp.log_level=ERROR'])              # else every run begins with a warning about local sockets
     except papermill.PapermillExecutionError as e: raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
     except KeyboardInterrupt: raise click.ClickException('interrupted; the same command goes on from here') from None
     click.echo('\n\n'.join(outputs(nb)) + f'\nnotebook       {target}')
