@@ -64,7 +64,8 @@ def load(
     "Find and read a set of images; every problem with the source is a `DataError`, an unknown name too"
     if split not in ('train', 'test'): raise DataError(f"{name}: split={split!r} must be 'train' or 'test'")
     reader,path,key = reader_of(name)
-    fits(isinstance(kw.get('size', 1), int) and 0 < kw.get('size', 1) <= 2**14, f"size={kw.get('size')!r} must be a whole number of pixels, at most {2**14}")
+    size = kw.get('size')
+    fits(size is None or isinstance(size, int) and 0 < size <= 2**14, f"size={size!r} must be a whole number of pixels, at most {2**14}")
     for k in kw:
         if k not in (takes := set(signature(reader).parameters) & {'download', 'size', 'in_memory'}):
             raise DataError(f"{name} does not take {k}; it takes {', '.join(sorted(takes)) or 'no options'}")

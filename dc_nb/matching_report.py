@@ -103,13 +103,15 @@ def mdc_ablations_text(folder='results', names=None)->str:
     return '\n\n'.join(out)
 
 # %% ../nbs/21a_matching_report.ipynb #b2c902c1
-_colours = {'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}          # variants of an ablation take the colours that are left
+_colours = {'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}
+_left = ['C2', 'C3', 'C5', 'C6', 'C8', 'C9']                         # for the variants of an ablation
 
 def sizes_panel(ax, r):
     "Accuracy by size with sd; published numbers dotted"
+    colour = _colours | dict(zip((k for k in r['scores'] if k not in _colours), _left))
     for k,by in r['scores'].items():
         y = [by[str(n)] for n in r['sizes']]
-        ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y], fmt='o-', ms=3, lw=1.2, c=_colours.get(k), label=k)
+        ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y], fmt='o-' if k in _colours else 'o--', ms=3, lw=1.2, c=colour[k], label=k)
     for k,by in mdc_published(r['dataset'], r['ipc']).items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
     ax.set(xlabel='images a class', ylabel='accuracy, %'); ax.legend(fontsize=7)
 
