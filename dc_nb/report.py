@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from .core import aside,table
+from .evaluation import Score,equivalent_ipc
 from .experiments import home,rows
 from PIL import Image
 
@@ -79,7 +80,7 @@ def verdict(r:dict)->str:
 
 def equal_bytes(r:dict)->str:
     "How many real images a class take as many bytes as images, labels and teachers together; '' where labels and teachers are free"
-    n = r['ipc']*sum(r['bytes'].values())/r['bytes']['images']
+    n = equivalent_ipc(Score((), bytes=r['bytes']), 1, r['bytes']['images']/r['ipc'])         # an image of every class counts as one
     return '' if n < r['ipc']*1.05 else f" Images, labels and teachers together take the bytes of {n:,.0f} real images a class: a fair rival in bytes has so many, or all there are."
 
 # %% ../nbs/21_report.ipynb #0210dbf9
