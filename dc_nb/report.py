@@ -75,7 +75,7 @@ def verdict(r:dict)->str:
     d,half,rest = 100*r['gain'], r['gain_half'], equal_bytes(r)
     what = f"{r['method']} minus random, paired over seeds: {d:+.1f} points"
     if half is None: return f"{what}; one student says nothing about noise.{rest}"
-    if abs(d) > 100*half: return f"{what}, 95 % interval ± {100*half:.1f}: {'better' if d > 0 else 'worse'} than random beyond the noise (n={r['scores']['random']['n']}).{rest}"
+    if abs(d) > 100*half: return f"{what}, 95 % interval ± {100*half:.1f}: {'better' if d > 0 else 'worse'} than random beyond the students' noise (n={r['scores']['random']['n']}); it is one condensation, whose own luck is not in the interval.{rest}"
     return f"{what}, 95 % interval ± {100*half:.1f}: within the noise, no difference shown (n={r['scores']['random']['n']}).{rest}"
 
 def equal_bytes(r:dict)->str:
