@@ -30,6 +30,7 @@ def plain(prefix, steps, out):
     body,mean,std = run.net.body, run.net.normalise.mean, run.net.normalise.std
     for i,layer in enumerate(body.features):
         if hasattr(layer, 'eps'): body.features[i] = nn.GroupNorm(128, 128)
+        if isinstance(layer, nn.AvgPool2d): body.features[i] = nn.AvgPool2d(2)
     body.to(memory_format=torch.contiguous_format)
     x = nn.Parameter(m.x.clone()); opt = optim.SGD([x], lr=recipe.rate, momentum=recipe.momentum)
     def gradient(images, c, graph):
