@@ -17,7 +17,7 @@ from .mls import farthest
 from .multisize import accuracies,gradients
 from .recipes import letters as config,with_alpha,with_crop,with_flatness
 from .soft_matching import batch_mixture
-from .synthesis import flatness,jpeg75,sam,soft_category
+from .synthesis import flatness,flatness_of_statistics,jpeg75,sam,soft_category
 from .train import alrs,cosine,linear,multistep,smoothing,ssrs
 from torch import optim
 
@@ -41,10 +41,10 @@ def schedule(s):
 
 @ablations
 def flatness_form(s):
-    "EDC, Table 4: decay of the images' average, temperature, direction; sharpness-aware minimisation in its place"
-    term = lambda **kw: s.but(synthesis__terms=tuple((w, partial(flatness, **kw)) if f is flatness else (w, f) for w,f in s.synthesis.terms))
-    return {f'beta {b:g}':s.but(synthesis__beta=b) for b in (.9, .99, .999)} | {f'tau {t:g}':term(tau=t) for t in (1., 4., 20.)} | {'reversed':term(reverse=True)} | \
-        {'vanilla SAM':s.but(synthesis__terms=tuple((w, sam) if f is flatness else (w, f) for w,f in s.synthesis.terms))}
+    "EDC, Table 4: decay of the images' average, temperature, direction; in its place all statistics (L_FR), or sharpness-aware minimisation"
+    def term(f, weight=None): return s.but(synthesis__terms=tuple((weight or w, f) if o is flatness else (w, o) for w,o in s.synthesis.terms))
+    ours = {f'beta {b:g}':s.but(synthesis__beta=b) for b in (.9, .99, .999)} | {f'tau {t:g}':term(partial(flatness, tau=t)) for t in (1., 4., 20.)} | {'reversed':term(partial(flatness, reverse=True))}
+    return ours | {f'L_FR, weight {w:g}':term(flatness_of_statistics, w) for w in (.025, .25, 2.5)} | {'vanilla SAM':term(sam)}
 
 @ablations
 def table5(s):
