@@ -67,6 +67,7 @@ class Edc(Common):
     zeta: Annotated[float, Field(gt=0)]|None = None     # stretch of the smoothing schedule; sets that schedule
     regime: Literal['hard','fixed','live','stored']|None = None
     ceiling: bool = True                                # also train a student on the full data with the observers' recipe
+    equal_bytes: bool = False                           # also train students on as many real images as take the bytes of images, labels and teachers
     def names(self): return networks(self.student)+networks(self.observers)
 
 class Ablation(Edc):

@@ -45,9 +45,10 @@ def line(r:dict)->dict:
     theirs = edc_published(r['dataset'], r['ipc'], r['student'])
     gain = f"{100*r['gain']:+.1f}" + ('' if r['gain_half'] is None else f" ± {100*r['gain_half']:.1f}")
     full = r['ceiling'] and f"{100*r['ceiling']['accuracy']:.1f} ({r['ceiling']['epochs']} epochs)"
+    equal = (e := r.get('equal_bytes')) and f"{percent(e)} ({e['ipc']} a class)"
     return dict(data=r['dataset'], IPC=r['ipc'], method=r['method'], student=r['student'], labels=r['regime'], ours=percent(r['scores'][r['method']]),
         random=percent(r['scores']['random']), **{'ours − random':gain}, n=r['scores'][r['method']]['n'], published=theirs and f'{theirs[0]} ± {theirs[1]}',
-        **{'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
+        **{'real images of equal bytes':equal, 'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
 
 def latest(rows:list)->list:
     "The last row of every cell: one a data set, IPC, method, student, regime and scale"
@@ -67,6 +68,7 @@ def score_table(r:dict)->str:
         return {'set':name, 'accuracy, %':accuracy, 'n':n, 'labels':labels, 'published, %':published, **{k:size.get(k) for k in ('images, kB', 'labels, kB', 'teachers, kB')}}
     paper = theirs and f'{theirs[0]} ± {theirs[1]}'
     out = [one(k if k == r['method'] else f'{k}, same recipe', percent(s), s['n'], r['regime'], paper if k == 'edc' else None, size) for k,s in r['scores'].items()]
+    if e := r.get('equal_bytes'): out.append(one(f"{e['ipc']} real images a class{' (all)' if e['all'] else ''}, equal bytes", percent(e), e['n'], 'hard', size={'images, kB':f"{e['ipc']*b['images']/r['ipc']/1000:,.1f}"}))
     if r['ceiling']: out.append(one(f"full data, {r['ceiling']['epochs']} epochs", f"{100*r['ceiling']['accuracy']:.1f}", 1, 'hard'))
     return table(out)
 

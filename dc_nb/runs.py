@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['published_classes', 'digest', 'kept', 'sized', 'Run', 'EdcRun', 'stage', 'alone', 'made', 'weight_file',
            'read_weights', 'blank', 'trained', 'observer', 'condense', 'judge', 'compare', 'scale', 'stage_seconds',
-           'result', 'signed', 'everything', 'ceiling']
+           'result', 'signed', 'everything', 'ceiling', 'rival']
 
 # %% ../nbs/20a_runs.ipynb #695c963a
 import os,shutil,warnings
+from copy import copy
 from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -20,12 +21,12 @@ import torch
 from .core import Damaged,checksum,load_state,save_state
 from .coresets import random
 from .data import CondensedSet,DataError,load
-from .evaluation import own_labels,paired,score,train_student,training_set
+from .evaluation import Score,equivalent_ipc,own_labels,paired,score,train_student,training_set
 from .experiments import Edc,ParameterError,Progress,home,keep_memory,peak_memory,plan,provenance,roomy,writable
 from .initialization import enough
 from .models import builder,create
 from .observers import load_observer,observe,save_observer
-from .recipes import named,study
+from .recipes import named,study,with_regime
 from .synthesis import begin,synthesize
 from .train import accuracy,fit
 from filelock import FileLock,Timeout
@@ -207,14 +208,14 @@ def stage_seconds(run:EdcRun)->dict:
     kinds = [k.split('-')[0] for k in run.seconds]
     return {k:round(sum(s for name,s in run.seconds.items() if name.startswith(k)), 1) for k in dict.fromkeys(kinds)}
 
-def result(run:EdcRun, scores, observers, ceiling=None)->dict:
+def result(run:EdcRun, scores, observers, ceiling=None, equal_bytes=None)->dict:
     "One row of results: what was measured, how, and where"
     p,s = run.p, run.study
     mine,rand = scores[p.method], scores['random']
     gain,half = paired(mine, rand)
     numbers = {k:dict(accuracies=v.accuracies, mean=v.mean, sd=v.sd, n=v.n) for k,v in scores.items()}
     return dict(run='edc', scale=scale(run), dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
-        scores=numbers, gain=gain, gain_half=None if isnan(half) else half, ceiling=ceiling,
+        scores=numbers, gain=gain, gain_half=None if isnan(half) else half, ceiling=ceiling, equal_bytes=equal_bytes,
         observers={o.name:o.accuracy for o in observers}, regime=s.protocol.regime, bytes=mine.bytes, epochs=s.protocol.training.epochs, steps=s.synthesis.steps,
         recipe=s.key, changes=named[p.method].diff(s), seed=p.seed, precision=p.precision, seconds=stage_seconds(run),
         memory=round(peak_memory(run.device), 2), **provenance(run.device))
@@ -234,8 +235,8 @@ def everything(run:EdcRun)->dict:
     observers = [observer(run, o) for o in run.study.observers]
     condensed,start,losses = condense(run, observers)
     scores = compare(run, condensed, observers)
-    full = ceiling(run, observers)
-    return dict(observers=observers, condensed=condensed, start=start, losses=losses, scores=scores, row=result(run, scores, observers, full))
+    full,equal = ceiling(run, observers), rival(run, scores[run.p.method])
+    return dict(observers=observers, condensed=condensed, start=start, losses=losses, scores=scores, row=result(run, scores, observers, full, equal))
 
 def ceiling(run:EdcRun, observers=())->dict|None:
     "The student's network on the full data, hard labels, with the observers' recipe; None when the parameters say so; cached"
@@ -247,3 +248,16 @@ def ceiling(run:EdcRun, observers=())->dict|None:
         def make(path, part, tick): save_state(path, dict(accuracy=accuracy(trained(run, name, part, tick), run.test)), seconds=tick.seconds)
         acc = stage(run, key, f'{name}, full data', recipe.epochs, make)[0]['accuracy']
     return dict(accuracy=acc, epochs=recipe.epochs, network=name)
+
+# %% ../nbs/20a_runs.ipynb #520f9a17
+def rival(run:EdcRun, mine:Score)->dict|None:
+    "Scores on random real images, hard labels, of the bytes of `mine`, or on all there are; None when the parameters say so, or that is no more than the set; cached"
+    p,train = run.p, run.train
+    most = int(torch.bincount(train.y).min())
+    n = min(int(equivalent_ipc(mine, len(train.classes), train.x[0].numel())), most)          # a real image is shipped with 8 bits a value
+    if not p.equal_bytes or n <= p.ipc: return None
+    hard = copy(run)
+    hard.study = with_regime(run.study, 'hard')
+    accs = [judge(hard, random(train, n, s), s, (), f'{n} real images a class, student {s}') for s in range(p.seed, p.seed+p.seeds)]
+    s = Score(tuple(accs))
+    return dict(ipc=n, all=n == most, accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, epochs=hard.study.protocol.training.epochs)
