@@ -10,6 +10,7 @@ __all__ = ['published', 'edc_published', 'percent', 'line', 'latest', 'results',
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -100,14 +101,15 @@ def grid(
     sets:dict, # title -> classes x ipc x C x H x W
     classes, # names
     columns:int=10, # images a class
-    rows:int=10 # classes at most
+    rows:int=10, # classes at most
+    width:float=4. # inches of a set
 ):
     "Sets side by side, a row for each class: the figure"
     pics = {k:picture(v[:rows], columns) for k,v in sets.items()}
     h,w,_ = next(iter(pics.values())).shape
-    fig,axs = plt.subplots(1, len(pics), figsize=(4*len(pics)+.8, 4*h/w+.3), squeeze=False, layout='constrained')
+    fig,axs = plt.subplots(1, len(pics), figsize=(width*len(pics)+.8, width*h/w+.3), squeeze=False, layout='constrained')
     for i,(ax,(k,v)) in enumerate(zip(axs[0], pics.items())):
-        ax.imshow(v, cmap='gray', vmin=0, vmax=1, interpolation='nearest'); ax.set_title(k, fontsize=10)
+        ax.imshow(v, cmap='gray', vmin=0, vmax=1, interpolation='nearest'); ax.set_title(fill(k, max(1, int(11*width))), fontsize=10 if width > 2 else 7)
         ax.set_xticks([]); n = len(classes[:rows])
         ax.set_yticks([h/n*(c+.5) for c in range(n)] if i == 0 else [], labels=classes[:rows] if i == 0 else [], fontsize=8); ax.tick_params(length=0)
         sns.despine(ax=ax, left=True, bottom=True)
