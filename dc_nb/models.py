@@ -7,11 +7,12 @@ __all__ = ['models', 'Normalise', 'InstanceNorm', 'pooling_matrix', 'AvgPool', '
            'convnet_w32', 'convnet_d1', 'convnet_d2', 'conv', 'conv_norm', 'headed', 'Inverted', 'mobilenet_v2',
            'PreActivation', 'wrn_16_2', 'ap_block', 'resnet10_ap', 'changed', 'small_stem', 'fitted', 'resnet18',
            'resnet50', 'resnet101', 'resnet10', 'shufflenet_v2_x0_5', 'vgg11_bn', 'densenet', 'from_timm',
-           'from_torchvision', 'list_models', 'builder', 'create', 'feature_maps', 'parameters']
+           'from_torchvision', 'list_models', 'imported', 'builder', 'create', 'feature_maps', 'parameters']
 
 # %% ../nbs/04_models.ipynb #db649e3b
-import contextlib
+import contextlib,sys
 from collections import OrderedDict
+from importlib import import_module
 from functools import partial
 
 import torch,torchvision
@@ -245,10 +246,21 @@ def list_models(
     import timm
     return [f'{lib}/{o}' for o in timm.list_models(rest)]
 
-# %% ../nbs/04_models.ipynb #fd5da51f
+# %% ../nbs/04_models.ipynb #9f517b6f
+def imported(name:str):
+    "The function that `MODULE:FUNCTION` names; the current folder is searched too"
+    module,_,function = name.partition(':')
+    if '' not in sys.path: sys.path.insert(0, '')                # a console script does not look there
+    try: found = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as e: raise UnknownName(f"{name!r} is not one of the models: {e}") from None
+    if not callable(found): raise UnknownName(f"{name!r} is not one of the models: {function} is no function")
+    return found
+
+# %% ../nbs/04_models.ipynb #797d6b9a
 def builder(name:str):
     "The function `(classes, channels, size)` that makes network `name`; raises `UnknownName` with the nearest names"
     if name in models: return models[name]
+    if ':' in name: return imported(name)
     import timm
     lib,_,short = name.rpartition('/')
     theirs = torchvision.models.list_models(torchvision.models)
@@ -258,9 +270,9 @@ def builder(name:str):
     if not hint.startswith('did you'): hint = "list_models(), list_models('timm/*') and list_models('torchvision/*') show them"
     raise UnknownName(f"{name!r} is not one of the models: {hint}")
 
-# %% ../nbs/04_models.ipynb #8e191a53
+# %% ../nbs/04_models.ipynb #7086f9f0
 def create(
-    name:str, # registered, `timm/NAME`, `torchvision/NAME`, or plain NAME of either
+    name:str, # registered, `timm/NAME`, `torchvision/NAME`, plain NAME of either, or `MODULE:FUNCTION`
     classes:int, # length of the logits
     size:int, # side of the images in pixels
     channels:int=3, # of the images
@@ -279,13 +291,13 @@ def create(
     # one layout everywhere: a network that was read back must round as the one that was trained
     return nn.Sequential(OrderedDict(normalise=Normalise(mean, std), body=body)).to(memory_format=torch.channels_last)
 
-# %% ../nbs/04_models.ipynb #598885c6
+# %% ../nbs/04_models.ipynb #06095545
 def feature_maps(net, x:Tensor)->Tensor:
     "n x D: the output of the last convolution block for images as `net.body` takes them (normalised), flattened"
     if not hasattr(net.body, 'features'): raise ValueError("this network has no `features` part; take a convnet, resnet10, resnet10_ap, mobilenet_v2, wrn_16_2 or vgg11_bn")
     return net.body.features(x).flatten(1)
 
-# %% ../nbs/04_models.ipynb #06095545
+# %% ../nbs/04_models.ipynb #d16dccff
 def parameters(net:nn.Module)->int:
     "How many numbers an optimizer may change"
     return sum(p.numel() for p in net.parameters())
