@@ -207,7 +207,7 @@ def machine(device)->str:
 
 def provenance(device)->dict:
     "Code, versions, machine and time of a run"
-    packages = {k:version(k) for k in ('torch', 'torchvision', 'timm', 'numpy', 'scikit-learn')}
+    packages = {k:version(k) for k in ('torch', 'torchvision', 'timm', 'numpy', 'scikit-learn', 'scipy', 'safetensors', 'pillow')}
     dirty = git('status', '--porcelain', '--', 'dc_nb', 'settings.ini')
     return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None, dirty=bool(dirty), dc_nb=version('dc_nb'), **packages, python=platform.python_version(),
         machine=machine(device), date=datetime.now(timezone.utc).strftime('%Y-%m-%d'))
