@@ -258,6 +258,8 @@ def rival(run:EdcRun, mine:Score)->dict|None:
     if not p.equal_bytes or n <= p.ipc: return None
     hard = copy(run)
     hard.study = with_regime(run.study, 'hard')
+    epochs = min(ceil(10*run.study.protocol.training.epochs*p.ipc/n), run.study.protocol.training.epochs)
+    hard.study = hard.study.but(protocol__training__epochs=epochs)
     accs = [judge(hard, random(train, n, s), s, (), f'{n} real images a class, student {s}') for s in range(p.seed, p.seed+p.seeds)]
     s = Score(tuple(accs))
-    return dict(ipc=n, all=n == most, accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, epochs=hard.study.protocol.training.epochs)
+    return dict(ipc=n, all=n == most, accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, epochs=epochs)
