@@ -6,7 +6,6 @@
 __all__ = ['variants', 'trial', 'ablate', 'of_runs', 'row', 'ablation_table', 'ablation_figure', 'distinct_sets', 'shared_name']
 
 # %% ../nbs/20c_ablation_runs.ipynb #aa5f61d2
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -29,8 +28,7 @@ def variants(run:EdcRun)->dict:
 
 def trial(p:Ablation, label:str, study, seed:int)->tuple:
     "One variant through all stages with one seed: ({label: Score of its students, 'random': of students on random subsets}, seconds of its stages)"
-    run = EdcRun(p.model_copy(update=dict(seed=seed)))
-    run.study = study
+    run = EdcRun(p.model_copy(update=dict(seed=seed))).with_study(study)
     observers = [observer(run, o) for o in study.observers]
     made,_,_ = condense(run, observers)
     students = range(seed*p.seeds, (seed+1)*p.seeds)                       # no two runs share a student
@@ -54,15 +52,15 @@ def ablate(p:Ablation)->tuple:
     spent = {k:{stage:round(sum(s)/len(s), 1) for stage,s in v.items()} for k,v in spent.items()}
     return {k:replace(v[0], accuracies=sum((s.accuracies for s in v), ())) for k,v in out.items()}, spent
 
-def of_runs(s:Score, seeds:int)->Score:
-    "The mean of each run's `seeds` students: students of one run share its luck, so only runs are independent"
-    return replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds for i in range(0, s.n, seeds)))
+def of_runs(s:Score, runs:int, seeds:int)->Score:
+    "The mean of each run's `seeds` students: students of one run share its luck, so only runs are independent; of a single run, its students"
+    return s if runs == 1 else replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds for i in range(0, s.n, seeds)))
 
 def row(p:Ablation, scores:dict, seconds=None)->dict:
     "One row of results/ablations.jsonl; differences are paired over the runs, or over the students of a single run"
     run,base = EdcRun(p), scores[p.method]
     numbers = {k:dict(accuracies=v.accuracies, mean=v.mean, sd=v.sd, n=v.n) for k,v in scores.items()}
-    unit = partial(of_runs, seeds=p.seeds) if p.runs > 1 else lambda s: s
+    unit = partial(of_runs, runs=p.runs, seeds=p.seeds)
     gains = {k:paired(unit(v), unit(base)) for k,v in scores.items() if k != p.method}
     return dict(run='ablation', ablation=p.ablation, scale=scale(run), dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset,
         student=run.study.protocol.student, regime=base.regime, scores=numbers, gains={k:dict(gain=d, half=None if h != h else h) for k,(d,h) in gains.items()},
@@ -96,8 +94,7 @@ def distinct_sets(p:Ablation)->dict:
     "{labels: classes x ipc x C x H x W}: the different condensed sets among the variants, of the first run; from the cache after `ablate`"
     first,out = EdcRun(p), []
     for label,study in variants(first).items():
-        run = copy(first)
-        run.study = study
+        run = first.with_study(study)
         x = condense(run, [observer(run, o) for o in study.observers])[0].x
         same = next((labels for labels,other in out if x.equal(other)), None)
         if same: same.append(label)

@@ -74,7 +74,8 @@ class Ablation(Edc):
     "The parameters of an ablation of EDC"
     ablation: text = 'zeta'                             # a name of `ablations`
     runs: positive = 1                                  # whole runs of every variant
-    ceiling: bool = False
+    ceiling: Literal[False] = False
+    equal_bytes: Literal[False] = False
 
 class Mdc(Common):
     "The parameters of an MDC run"

@@ -15,7 +15,7 @@ from .ablation_runs import of_runs
 from .core import aside,table
 from .evaluation import Score,paired
 from .experiments import home,rows
-from .report import published,save_figure
+from .report import percent,published,save_figure
 
 # %% ../nbs/21b_ledger.ipynb #84c3bb3f
 data_names = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', svhn='SVHN', tiny_imagenet='Tiny-ImageNet', imagenet10='ImageNet-10', imagenet1k='ImageNet-1k')
@@ -88,9 +88,8 @@ def letters_table(folder='results')->str:
 def letter_step(r:dict, k:str, before)->tuple:
     "(accuracy of letter `k`, difference to `before`) as text; paired over the runs, or over the students of a single run"
     a,b = (o and Score(tuple(r['scores'][f'CONFIG {o}']['accuracies'])) for o in (k, before))
-    unit = (lambda s: of_runs(s, r['seeds'])) if r['runs'] > 1 else lambda s: s
-    step = b and '{:+.1f} ± {:.1f}'.format(*(100*o for o in paired(unit(a), unit(b))))
-    return f'{100*a.mean:.1f}' + (f' ± {100*a.sd:.1f}' if a.n > 1 else ''), step
+    step = b and '{:+.1f} ± {:.1f}'.format(*(100*o for o in paired(*(of_runs(o, r['runs'], r['seeds']) for o in (a, b)))))
+    return percent(dict(mean=a.mean, sd=a.sd)), step
 
 # %% ../nbs/21b_ledger.ipynb #f78f6801
 def letters_frame(r:dict)->pd.DataFrame:

@@ -94,6 +94,12 @@ class EdcRun(Run):
         self.fit_disk(sized({self.study.protocol.student, *self.study.observers}, self.train), 1)
         self.weights = {o:weight_file(home()/p.weights, o) for o in self.study.observers} if p.weights else {}
 
+    def with_study(self, study):
+        "The same run, its data and its clock, with other choices"
+        other = copy(self)
+        other.study = study
+        return other
+
 # %% ../nbs/20a_runs.ipynb #b07ce33c
 def stage(run:Run, key:str, title:str, total:int, make, read=load_state):
     "What `read(file)` gives of the stage `key`; if there is no whole file, `make(file, checkpoint, tick)` writes it first, of `total` ticks"
@@ -220,7 +226,7 @@ def result(run:EdcRun, scores, observers, ceiling=None, equal_bytes=None)->dict:
         recipe=s.key, changes=named[p.method].diff(s), seed=p.seed, precision=p.precision, seconds=stage_seconds(run),
         memory=round(peak_memory(run.device), 2), **provenance(run.device))
 
-# %% ../nbs/20a_runs.ipynb #cc684c24
+# %% ../nbs/20a_runs.ipynb #591ace10
 def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     "The set with the run's method, parameters, versions and the `keep` entries of its row in `meta`"
     paths = {'dataset', 'root', 'weights', 'out', 'figures', 'results', 'every', 'device', 'download'}
@@ -229,7 +235,7 @@ def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     from_elsewhere = dict(weights=True) if getattr(run.p, 'weights', None) else {}
     return replace(condensed, meta={**condensed.meta, **from_elsewhere, **{k:row[k] for k in keep}, 'run':row['run'], 'method':run.p.method, 'parameters':parameters})
 
-# %% ../nbs/20a_runs.ipynb #a1c480ad
+# %% ../nbs/20a_runs.ipynb #520f9a17
 def everything(run:EdcRun)->dict:
     "All stages one after the other: condensed set, start, losses, scores, row; nothing is appended or written but caches"
     observers = [observer(run, o) for o in run.study.observers]
@@ -249,17 +255,16 @@ def ceiling(run:EdcRun, observers=())->dict|None:
         acc = stage(run, key, f'{name}, full data', recipe.epochs, make)[0]['accuracy']
     return dict(accuracy=acc, epochs=recipe.epochs, network=name)
 
-# %% ../nbs/20a_runs.ipynb #520f9a17
+# %% ../nbs/20a_runs.ipynb #191f9b2a
 def rival(run:EdcRun, mine:Score)->dict|None:
     "Scores on random real images, hard labels, of the bytes of `mine`, or on all there are; None when the parameters say so, or that is no more than the set; cached"
     p,train = run.p, run.train
     most = int(torch.bincount(train.y).min())
     n = min(int(equivalent_ipc(mine, len(train.classes), train.x[0].numel())), most)          # a real image is shipped with 8 bits a value
     if not p.equal_bytes or n <= p.ipc: return None
-    hard = copy(run)
-    hard.study = with_regime(run.study, 'hard')
-    epochs = min(ceil(10*run.study.protocol.training.epochs*p.ipc/n), run.study.protocol.training.epochs)
-    hard.study = hard.study.but(protocol__training__epochs=epochs)
+    epochs = run.study.protocol.training.epochs
+    epochs = min(epochs, ceil(10*epochs*p.ipc/n))
+    hard = run.with_study(with_regime(run.study, 'hard').but(protocol__training__epochs=epochs))
     accs = [judge(hard, random(train, n, s), s, (), f'{n} real images a class, student {s}') for s in range(p.seed, p.seed+p.seeds)]
     s = Score(tuple(accs))
     return dict(ipc=n, all=n == most, accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, epochs=epochs)
