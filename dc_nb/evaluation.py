@@ -14,7 +14,7 @@ from math import e,exp,sqrt
 
 import torch
 from .augment import crop,cutmix,flip,for_images,randaugment
-from .core import Recipe,recipe,seed_of
+from .core import Recipe,later,recipe,seed_of
 from .data import CondensedSet,ImageSet
 from .models import create
 from .soft_labels import ensemble,fixed,label_bytes,mse_gt,regimes,teacher_bytes
@@ -31,6 +31,7 @@ class Protocol(Recipe):
         schedule=multistep, views=(randaugment, partial(crop, scale=(.5,1.)), flip, cutmix), ema=.99)
     loss: Callable = mse_gt
     regime: str = 'live'
+    labellers: tuple|None = later(None)     # networks that label; None: the observers of synthesis
 
 # %% ../nbs/13_evaluation.ipynb #5c1f54a8
 @dataclass(frozen=True)
