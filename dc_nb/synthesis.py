@@ -4,19 +4,18 @@
 
 # %% auto #0
 __all__ = ['Step', 'label', 'flatness', 'soft_category', 'densification', 'sam', 'flatness_of_statistics', 'Running', 'round8',
-           'truncate8', 'as_float', 'jpeg75', 'SynthesisRecipe', 'look', 'Batch', 'Synthesis', 'save', 'resume',
-           'begin', 'finish', 'synthesize']
+           'truncate8', 'as_float', 'jpeg75', 'SynthesisRecipe', 'look', 'Batch', 'Synthesis', 'begin', 'finish',
+           'synthesize']
 
 # %% ../nbs/11_synthesis.ipynb #8efbaba2
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property,partial
-from time import monotonic
 
 import torch
 import torch.nn.functional as F
 from .augment import crop,draw,flip,in_progress
-from .core import Recipe,checksum,ema_,recipe,save_state,saved_state,spell,stream
+from .core import Recipe,checksum,drive,ema_,recipe,spell,stream
 from .data import CondensedSet
 from .flatness import flatness_loss
 from .initialization import real
@@ -184,7 +183,8 @@ def _rate(recipe): return lambda i: recipe.schedule(i/max(recipe.steps, 1))
 
 # %% ../nbs/11_synthesis.ipynb #a4d18d20
 class Synthesis:
-    "A run of loop 1 that can be saved after any step"
+    "A run of loop 1; a loop for `core.drive`"
+    advice = 'lower the weight of this term, or the rate of the images'
     def __init__(self, recipe, data, observers, ipc, seed, start=None):
         if recipe.steps and not observers: raise ValueError("synthesis needs at least one observer")
         self.recipe,self.data,self.observers,self.ipc,self.seed = recipe,data,observers,ipc,seed
@@ -193,12 +193,15 @@ class Synthesis:
         self.y = torch.arange(len(start), device=self.x.device).repeat_interleave(ipc)
         self.parts = torch.arange(len(self.x)).split(recipe.batch or len(self.x))
         self.part,self.i,self.losses = 0, 0, []
+        self.terms = [getattr(f, 'func', f).__name__ for _,f in recipe.terms]
         nets = [checksum(o.net.state_dict()) for o in observers]
         self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}-{checksum(dict(start=start))}-{"-".join(nets)}'
         self.open()
 
     @property
-    def done(self): return self.part >= len(self.parts) or not self.recipe.steps
+    def done(self)->bool: return self.part >= len(self.parts) or not self.recipe.steps
+    @property
+    def at(self)->int: return self.part*self.recipe.steps + self.i
 
     def open(self):
         if not self.done:
@@ -206,9 +209,8 @@ class Synthesis:
             self.now = Batch(self.x[idx], self.y[idx], self.data, self.recipe)
 
     def advance(self):
-        "One step; at the end of a batch its images are kept and the next batch opens"
-        turn = self.part*self.recipe.steps + self.i
-        who = turn % len(self.observers)
+        "One step, its terms; at the end of a batch its images are kept and the next batch opens"
+        who = self.at % len(self.observers)
         views = in_progress(self.recipe.views, self.i/self.recipe.steps)
         view = draw(views, len(self.now.y), stream(self.seed, 'synthesis', self.part, self.i))
         self.losses.append(self.now.step(self.observers[who], who, view, stream(self.seed, 'terms', self.part, self.i)))
@@ -217,28 +219,28 @@ class Synthesis:
             self.x[self.parts[self.part]] = self.now.x.detach().clamp(0, 1)
             self.part,self.i = self.part+1, 0
             self.open()
+        return self.losses[-1]
 
-# %% ../nbs/11_synthesis.ipynb #9212cc0f
-def save(run:Synthesis, path):
-    "Write a checkpoint of a synthesis run"
-    state = dict(x=run.x, part=run.part, i=run.i, losses=torch.stack(run.losses))
-    if not run.done:
-        now = run.now
-        state |= dict(z=now.z, average=now.average, opt=now.opt.state_dict(), epoch=now.sched.last_epoch,
+    def state(self)->dict:
+        "Everything that a later step depends on"
+        state = dict(x=self.x, part=self.part, i=self.i, losses=torch.stack(self.losses) if self.losses else None)
+        if self.done: return state
+        now = self.now
+        return state | dict(z=now.z.detach(), average=now.average, opt=now.opt.state_dict(), epoch=now.sched.last_epoch,
             running={k:[*v, n] for k,(v,n) in now.running.state.items()})
-    save_state(path, state, kind='Synthesis', key=run.key)
 
-def resume(run:Synthesis, path):
-    "Continue from `path`; without a file of this very run, from the start"
-    if (state := saved_state(path, run.key)) is None: return
-    dev = run.x.device
-    run.x,run.part,run.i,run.losses = state['x'].to(dev), state['part'], state['i'], list(state['losses'].to(dev))
-    run.open()
-    if run.done: return
-    now = run.now
-    now.z.data.copy_(state['z']); now.average.copy_(state['average']); now.opt.load_state_dict(state['opt'])
-    now.sched.last_epoch = state['epoch']
-    now.running.state = {k:([o.to(dev) for o in v[:-1]], v[-1]) for k,v in state['running'].items()}
+    def restore(self, state:dict):
+        "Stand where `state` was taken"
+        dev = self.x.device
+        self.x,self.part,self.i,self.losses = state['x'].to(dev), state['part'], state['i'], list(state['losses'].to(dev))
+        self.open()
+        if self.done: return
+        now = self.now
+        now.z.data.copy_(state['z'])
+        now.average.copy_(state['average'])
+        now.opt.load_state_dict(state['opt'])
+        now.sched.last_epoch = state['epoch']
+        now.running.state = {k:([o.to(dev) for o in v[:-1]], v[-1]) for k,v in state['running'].items()}
 
 # %% ../nbs/11_synthesis.ipynb #74b51015
 def begin(recipe:SynthesisRecipe, images, observers, ipc:int, seed:int)->Tensor:
@@ -258,16 +260,10 @@ def synthesize(
     seed:int,
     checkpoint=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
-    tick=None, # called with the terms of each step, resumed ones too
+    tick=None, # called with the terms of each step
     trace:list|None=None # filled with the unweighted terms of every step
 )->CondensedSet:
     "Loop 1: condense `images` to `ipc` images a class (EDC, Sec. 3; SRe2L, G-VBSM and RDED are other lists of choices)"
-    run,saved = Synthesis(recipe, images, observers, ipc, seed), monotonic()
-    if checkpoint: resume(run, checkpoint)
-    if tick: [tick(terms) for terms in run.losses]
-    while not run.done:
-        run.advance()
-        if checkpoint and monotonic()-saved >= every: save(run, checkpoint); saved = monotonic()
-        if tick: tick(run.losses[-1])
+    run = drive(Synthesis(recipe, images, observers, ipc, seed), checkpoint, every, tick)
     if trace is not None: trace += run.losses
     return finish(run)
