@@ -58,6 +58,7 @@ class Source:
         package = module if Path(path).name == '__init__.py' else module.rpartition('.')[0]
         for s in bare(ast.parse(Path(path).read_text(encoding='utf-8'))).body:
             for name in names_of(s) | self._deep(s): self.found.setdefault(name, []).append(s)
+            for m in s.body if isinstance(s, ast.ClassDef) else []: self.found |= {f'{s.name}.{m.name}':[m]} if isinstance(m, ast.FunctionDef) else {}
         for node in ast.walk(ast.parse(Path(path).read_text(encoding='utf-8'))): self._imports(node, package)
 
     def _deep(self, s):
@@ -111,8 +112,8 @@ def parsed(module:str)->Source|None:
 
 # %% ../nbs/00_sources.ipynb #dca39b41
 def root(f)->tuple:
-    "(module, name) of a function or class, or of 'module.name'"
-    if isinstance(f, str): return tuple(f.rsplit('.', 1))
+    "(module, name) of a function or class, of 'module.name', or of 'module:Class.method'"
+    if isinstance(f, str): return tuple(f.split(':')) if ':' in f else tuple(f.rsplit('.', 1))
     return f.__module__, f.__qualname__.split('.')[0]
 
 def reached(
@@ -135,8 +136,8 @@ def reached(
     return dict(sorted(out.items()))
 
 def root(f)->tuple:
-    "(module, name) of a function or class, or of 'module.name'"
-    if isinstance(f, str): return tuple(f.rsplit('.', 1))
+    "(module, name) of a function or class, of 'module.name', or of 'module:Class.method'"
+    if isinstance(f, str): return tuple(f.split(':')) if ':' in f else tuple(f.rsplit('.', 1))
     return f.__module__, f.__qualname__.split('.')[0]
 
 # %% ../nbs/00_sources.ipynb #08594d7f
