@@ -112,8 +112,9 @@ def stream(seed:int, *names)->torch.Generator:
 @contextlib.contextmanager
 def seeded(seed:int, *names):
     "Code inside draws from this stream although it uses torch's global generator (weights, dropout, torchvision); outside, nothing moved"
-    with torch.random.fork_rng():
-        torch.manual_seed(seed_of(seed, *names))
+    gpu = torch.cuda.is_initialized()                      # else torch writes down a stack trace for every seed, 3 ms each
+    with torch.random.fork_rng(None if gpu else []):
+        (torch.manual_seed if gpu else torch.default_generator.manual_seed)(seed_of(seed, *names))
         yield
 
 # %% ../nbs/00_core.ipynb #68850a93

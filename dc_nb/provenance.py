@@ -28,6 +28,7 @@ def git(*args)->str:
     try: return subprocess.run(['git', *args], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError): return ''
 
+@lru_cache(None)
 def commit()->dict:
     "`commit` and whether the code was changed since (`dirty`); of an installed package 'installed' and a digest of its record"
     if checkout(): return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None, dirty=bool(git('status', '--porcelain', '--', 'dc_nb', 'settings.ini')))

@@ -74,6 +74,10 @@ class Source:
             where = '.'.join([*up, *([node.module] if node.module else [])])
             for a in node.names: self.imported[a.asname or a.name] = (where, a.name)
 
+    @lru_cache(None)
+    def text_hash(self, name:str)->str: return short_hash('\n'.join(map(ast.unparse, self.found[name])), 8)
+
+    @lru_cache(None)
     def uses(self, name:str)->set:
         "(module, name or None) of everything that the statements of `name` mention"
         out = set()
@@ -129,7 +133,7 @@ def reached(
         seen.add((module, name))
         if source is None or name is None: continue
         if name in source.found:
-            out[f'{module}.{name}'] = short_hash('\n'.join(map(ast.unparse, source.found[name])), 8)
+            out[f'{module}.{name}'] = source.text_hash(name)
             todo += source.uses(name)
         elif name in source.imported: todo.append(source.imported[name])            # handed on by an import
         elif parsed(f'{module}.{name}'): seen.add((f'{module}.{name}', None))       # a module: its names follow by `module.name`

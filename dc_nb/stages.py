@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from .core import Damaged,Diverged,aside,load_state,save_state
 from .models import builder,from_timm
-from .provenance import provenance
+from .provenance import provenance,versions
 from .sources import parsed,reached,root,short_hash
 from filelock import FileLock,Timeout
 from safetensors import safe_open
@@ -76,10 +76,9 @@ def network_roots(name:str)->list:
 
 def code_of(roots)->dict:
     "{definition: digest} of the code that a stage runs, and the versions of the packages that it stands on"
-    now = provenance()
     packages = ['torch', 'torchvision', *(['timm'] if 'timm' in roots else [])]
     own = reached(*sorted({root(o) for o in roots if o != 'timm'}), without=plumbing())
-    return {**{k.removeprefix('dc_nb.'):v for k,v in own.items()}, **{k:now[k] for k in packages}}
+    return {**{k.removeprefix('dc_nb.'):v for k,v in own.items()}, **{k:versions()[k] for k in packages}}
 
 def difference(a:dict, b:dict)->str:
     "What differs between two results of `code_of`, in words; '' for nothing"
@@ -155,9 +154,15 @@ class Store:
         if stale not in ('make', 'keep'): raise ValueError(f"stale = {stale!r} is not right: make (again) or keep")
         self.folder,self.device,self.stale,self.every,self.amp = Path(folder), device, stale, every, amp
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.values,self.cards,self.kept = {}, {}, {}
+        self.values,self.cards,self.kept,self._code = {}, {}, {}, {}
 
     def file(self, stage:Stage)->Path: return self.folder/f'{stage.id}.safetensors'
+
+    def code(self, stage:Stage)->dict:
+        "`code_of` a stage; looked at once for all stages of the same roots"
+        key = frozenset(root(o) for o in stage.roots if o != 'timm')
+        if key not in self._code: self._code[key] = code_of(stage.roots)
+        return self._code[key]
 
     def seal(self, stage:Stage)->str:
         "The checksum of a stage's file, as its header says"
@@ -190,12 +195,12 @@ class Store:
         if card.get('key') != stage.id: return f'damaged (the file {self.file(stage).name} is of another stage)'
         made = card['made']
         again = [n.name for n in stage.needs if made['needs'].get(n.id) != self.seal(n)]
-        return f"{', '.join(again)} changed" if again else difference(made['code'], code_of(stage.roots)) or None
+        return f"{', '.join(again)} changed" if again else difference(made['code'], self.code(stage)) or None
 
     def _make(self, stage):
         for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)      # what a killed process was writing
         with self.amp(), Progress(self.folder.parent, stage.name, stage.work, self.folder/f'{stage.id}.seconds') as tick:
-            job = Job(self, stage, tick, code_of(stage.roots))
+            job = Job(self, stage, tick, self.code(stage))
             try: stage.make(job)
             except Diverged as e: raise Diverged(f'{stage.name}: {e}') from None
         state,card = load_state(job.file, self.device)
@@ -205,9 +210,10 @@ class Store:
 
     def state(self, stage)->str:
         "'made', 'begun' or 'missing', without making anything"
+        if stage.id in self.values: return 'made'
+        if not self.file(stage).exists(): return 'begun' if list(self.folder.glob(f'{stage.id}*.part')) else 'missing'
         needs = all(self.state(n) == 'made' for n in stage.needs)
-        if needs and self.file(stage).exists() and (self.stale == 'keep' or self.why(stage) is None): return 'made'
-        return 'begun' if list(self.folder.glob(f'{stage.id}*.part')) else 'missing'
+        return 'made' if needs and (self.stale == 'keep' or self.why(stage) is None) else 'missing'
 
 # %% ../nbs/19d_stages.ipynb #7e4dbb71
 def plan(store:Store, stages:list)->list:
