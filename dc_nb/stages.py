@@ -205,8 +205,15 @@ class Store:
             except Diverged as e: raise Diverged(f'{stage.name}: {e}') from None
         state,card = load_state(job.file, self.device)
         self.cards[stage.id],self.values[stage.id] = card, stage.read(state, card)
+        self._log(stage, card)
         for f in self.folder.glob(f'{stage.id}*'):
             if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
+
+    def _log(self, stage, card):
+        "A line for people who follow the run"
+        if card['made']['seconds'] < .5: return
+        with open(self.folder.parent/'progress.log', 'a') as f:
+            f.write(f"{stage.name:<34} {duration(card['made']['seconds']):>7}  {'{:.1%} right'.format(card['accuracy']) if 'accuracy' in card else ''}".rstrip()+'\n')
 
     def state(self, stage)->str:
         "'made', 'begun' or 'missing', without making anything"
