@@ -18,10 +18,10 @@ from functools import cache,partial
 from importlib.resources import files
 
 from .ablations import ablations,mdc_ablations
-from .augment import cutmix_labels,dsa,flip,normalised,shift
+from .augment import dsa,flip,normalised,shift
 from .core import Recipe,Registry,spell
 from .multisize import Multisize
-from .recipes import MatchingStudy,Study,letters,matching_study,study,with_alpha
+from .recipes import MatchingStudy,Study,letters,matching_study,study
 from .train import cosine,smoothing
 
 # %% ../nbs/21c_cells.ipynb #b751b1a6
