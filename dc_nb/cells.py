@@ -337,7 +337,7 @@ def by_class(l):
 
 # %% ../nbs/21c_cells.ipynb #023a123e
 accuracies = ('top1_acc', 'accuracy', 'diff_of_row_mean')
-not_built = ('DM', 'MTT', 'SDC')
+not_built = ('MTT', 'SDC')
 
 def impossible(l:Line)->Reason|None:
     "Why no student's accuracy can be this number"
