@@ -57,7 +57,7 @@ def study_of(p:Edc, side:int=32)->Study:
     s = sized_study(p.dataset, p.ipc, p.method, p.preset, side)
     direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs, synthesis__steps=p.iterations, synthesis__batch=p.batch,
         protocol__student=p.student, protocol__training__epochs=p.epochs, protocol__labellers=networks(p.labellers) or None,
-        protocol__training__schedule=p.zeta and partial(smoothing, zeta=p.zeta))
+        protocol__training__schedule=p.zeta and (smoothing if p.zeta == 2 else partial(smoothing, zeta=p.zeta)))
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     if p.alpha is not None: s = with_alpha(s, p.alpha)
     if p.regime: s = with_regime(s, p.regime)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['early', 'published_classes', 'tables', 'sized', 'data_of', 'Run', 'with_study', 'enough_images', 'fit_disk',
            'weight_file', 'read_weights', 'blank', 'network', 'timed', 'subset', 'given', 'labels', 'student', 'scored',
-           'numbers', 'difference_of', 'origins', 'joined', 'stage_seconds', 'common_row', 'is_published', 'scale',
+           'numbers', 'difference_of', 'origins', 'joined', 'stage_seconds', 'common_row', 'as_published', 'scale',
            'signed', 'planned', 'plan_table', 'keep', 'publish']
 
 # %% ../nbs/20a_runs.ipynb #695c963a
@@ -23,6 +23,7 @@ from time import monotonic
 import numpy as np
 import torch
 from .core import Damaged,all_finite,aside,drive,spell
+from . import cells
 from .coresets import random
 from .data import CondensedSet,DataError,load
 from .augment import for_images
@@ -31,7 +32,7 @@ from .experiments import ParameterError,append_row,home,roomy,rows,writable
 from .initialization import enough
 from .models import builder,create
 from .provenance import keep_memory,peak_memory
-from .recipes import Study,matching_study,named,study
+from .recipes import named
 from .soft_labels import Labelling,fixed,from_table
 from .stages import Stage,Store,chain,choices,digest,duration,network_roots,plan
 from .train import Fit,accuracy,constant,fit,hard
@@ -271,22 +272,21 @@ def stage_seconds(run:Run)->dict:
 def common_row(run:Run, **more)->dict:
     "What the row of every family says"
     p,s = run.p, run.study
-    return dict(run=run.name, id=run.id, scale=scale(run), **more, dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
+    return dict(run=run.name, id=run.id, scale=scale(run), whole=as_published(run), **more, dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
         regime=s.protocol.regime, epochs=s.protocol.training.epochs, recipe=s.key, changes=named[p.method].diff(s), seed=p.seed, precision=p.precision,
         stale=run.store.kept, seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2), **joined(run))
 
 # %% ../nbs/20a_runs.ipynb #076257b0
 published_classes = dict(cifar10=10, cifar100=100, svhn=10, tiny_imagenet=200, imagenet10=10, imagenet1k=1000)
 
-def is_published(name, ipc, s, method):
-    as_printed = study(name, ipc, method) if isinstance(s, Study) else matching_study(name, ipc, method)
-    return s.but(protocol__student=as_printed.protocol.student) == as_printed
+def as_published(run:Run)->bool:
+    "Whether data, precision and weights are the papers'"
+    p,name = run.p, run.p.dataset.replace('-', '_')
+    return p.precision == 'fp32' and len(run.train.classes) == published_classes.get(name) and bool(getattr(p, 'weights', None)) == (name == 'imagenet1k')
 
 def scale(run:Run)->str:
     "'paper' when data set, size and study are a published cell's, else 'small run'"
-    p,name = run.p, run.p.dataset.replace('-', '_')
-    whole = p.precision == 'fp32' and len(run.train.classes) == published_classes.get(name) and bool(getattr(p, 'weights', None)) == (name == 'imagenet1k')
-    return 'paper' if whole and is_published(name, p.ipc, run.study, p.method) else 'small run'
+    return 'paper' if as_published(run) and cells.is_published(run.p.dataset.replace('-', '_'), run.p.ipc, run.study) else 'small run'
 
 # %% ../nbs/20a_runs.ipynb #591ace10
 def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:

@@ -118,7 +118,7 @@ def parsed(module:str)->Source|None:
 def root(f)->tuple:
     "(module, name) of a function or class, of 'module.name', or of 'module:Class.method'"
     if isinstance(f, str): return tuple(f.split(':')) if ':' in f else tuple(f.rsplit('.', 1))
-    return f.__module__, f.__qualname__.split('.')[0]
+    return getattr(f, '__module__', None), f.__qualname__.split('.')[0]
 
 def reached(
     *roots:tuple, # (module, name)
@@ -142,7 +142,7 @@ def reached(
 def root(f)->tuple:
     "(module, name) of a function or class, of 'module.name', or of 'module:Class.method'"
     if isinstance(f, str): return tuple(f.split(':')) if ':' in f else tuple(f.rsplit('.', 1))
-    return f.__module__, f.__qualname__.split('.')[0]
+    return getattr(f, '__module__', None), f.__qualname__.split('.')[0]
 
 # %% ../nbs/00_sources.ipynb #08594d7f
 def _text(f)->str:
@@ -172,6 +172,7 @@ def _in_notebook(f, seen=None)->list:
 def own_digest(f)->str|None:
     "Digest of the code of a function or class from outside the library; None for the library's own and PyTorch's"
     module,name = root(f)
+    module = module or '__main__'                                   # code that was executed without a module
     package = module.split('.')[0]
     if package in (library, 'torch', 'builtins'): return None
     if module == '__main__': return short_hash('\n'.join(_in_notebook(f)), 8)
