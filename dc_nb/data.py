@@ -22,7 +22,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from .core import Registry,nearest,stream
-from .sets import CondensedSet,DataError,ImageFiles,ImageSet,fits,guard,unit
+from .condensed import CondensedSet
+from .sets import DataError,ImageFiles,ImageSet,fits,guard,unit
 
 _all_ = ['CondensedSet', 'DataError', 'ImageFiles', 'ImageSet']
 
