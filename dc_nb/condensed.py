@@ -115,7 +115,6 @@ class CondensedSet(Dataset):
         except (TypeError, ValueError) as e: raise DataError(f"meta must be JSON values: {e}") from None
         _check_kinds(self.meta)
         _check_sizes(self.meta, self.x, self.factor, self.labels)
-        if isinstance(self.table, np.ndarray): self.table = torch.from_numpy(self.table)
         _check_table(self.table, self.meta, len(self), self.classes)
 
     def __repr__(self): return f"CondensedSet({_by(self.x.shape)}, factor {self.factor}, {self.bytes} bytes)"
@@ -247,7 +246,8 @@ def _of_classes(cs, chosen):
 
 def _columns(cs, chosen)->list:
     "Names of the soft labels' columns, which are found by name: `DataError` where a chosen one is there twice"
-    columns = cs.meta.get('label_classes', cs.names)
+    k = cs.labels.shape[2]
+    columns = cs.meta.get('label_classes', cs.names if k==cs.classes else [f'column {i}' for i in range(k)])
     for name in (cs.names[c] for c in chosen):
         n = columns.count(name)
         fits(n < 2, f"{n} columns of the soft labels are called {name!r}: nobody knows which one is meant")

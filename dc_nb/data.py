@@ -11,6 +11,7 @@ __all__ = ['datasets', 'licences', 'toy', 'reader_of', 'as_images', 'load', 'dig
 import os
 from dataclasses import replace
 from inspect import signature
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -137,28 +138,29 @@ def _header(f):
     version = npy.read_magic(f)
     return (npy.read_array_header_1_0 if version==(1, 0) else npy.read_array_header_2_0)(f)
 
-def _shape(shape, fortran, dtype, key, held):
+def _shape(shape, dtype, key, held):
     "N, H, W, C of an array of images, or words"
     fits(dtype==np.uint8, f"{key} must be uint8 (0..255), not {dtype}")
     n,h,w,c = (*shape, 1) if len(shape)==3 else shape if len(shape)==4 else (0, 0, 0, 0)
     fits(min(n, h, w, c)>0, f"{key} must be N x H x W x C or N x H x W and not empty, not {shape}")
     fits(c in (1, 3), f"{key} must be N x H x W x C with the channels last, C 1 (gray) or 3 (RGB), not {shape}")
-    fits(not fortran, f"{key} is stored column by column: save numpy.ascontiguousarray of it")
     fits(n*h*w*c <= held, f"{key} claims {n*h*w*c:,} bytes, there are {held:,}")
     return n,h,w,c
 
 def _images(z, key, size=None, fit='crop'):
     "N x C x H x W bytes of an array in an open .npz, 16 MB at a time"
     with z.zip.open(f'{key}.npy') as f:
-        n,h,w,c = _shape(*_header(f), key, z.zip.getinfo(f'{key}.npy').file_size)
+        shape,by_column,dtype = _header(f)
+        n,h,w,c = _shape(shape, dtype, key, z.zip.getinfo(f'{key}.npy').file_size)
         side = square([(h, w)], key) if size is None else (size, size)
         affordable(n*c*side[0]*side[1], f'{key}')
         out,step = torch.empty(n, c, *side, dtype=torch.uint8),max(1, 2**24//(h*w*c))
+        rows = BytesIO(z[key].tobytes()) if by_column else f           # stored the other way: all of it at once
         for i in range(0, n, step):
-            raw = bytearray(f.read(len(out[i:i+step])*h*w*c))
+            raw = bytearray(rows.read(len(out[i:i+step])*h*w*c))
             part = torch.frombuffer(raw, dtype=torch.uint8).view(-1, h, w, c).permute(0, 3, 1, 2)
             out[i:i+step] = part if size is None else fitted(part, side, fit)
-        f.read(1)                                                       # at its end the zip compares its own checksum
+        rows.read(1)                                                    # at its end the zip compares its own checksum
     return out
 
 # %% ../nbs/02_data.ipynb #24cbd6db

@@ -45,7 +45,8 @@ def inside(folder):
 def listed(root, part, classes=None, inner=''):
     "([path below `root`], [label], classes) of root/part/<class>/inner/*"
     have,left = inside(root/part)[0],Counter()
-    fits(have, f"{root/part} holds no class folders; it should hold {os.path.join(part, '<class>', 'IMAGES')}")
+    both = 'train/<class>/IMAGES and test/<class>/IMAGES, or only <class>/IMAGES'
+    fits(have, f"{root/part} holds no class folders; a folder of images has {both}")
     classes,paths,y,endings = classes or have,[],[],', '.join(sorted(_suffixes))
     for label,c in enumerate(classes):
         if part not in ('', 'train') and c not in have: continue
@@ -54,7 +55,7 @@ def listed(root, part, classes=None, inner=''):
         left.update(os.path.splitext(o)[1].lower() or 'no ending' for o in others)
         paths += [os.path.join(part, c, inner, o) for o in found]
         y += [label]*len(found)
-    what = ', '.join(f'{n} of {k}' for k,n in left.most_common())
+    what = ', '.join(f'{n} of {k}' for k,n in sorted(left.items(), key=lambda o: (-o[1], o[0])))
     if left: warnings.warn(f"{root/part}: files left out: {what}; images end in {endings}", stacklevel=2)
     return paths,y,classes
 

@@ -273,6 +273,7 @@ def read_tensors(got, path)->CondensedSet:
 def _read_folder(path, own, like, factor):
     if own: return (read_hf if (path/'train').is_dir() else read_png)(path)
     inside = sorted(o.name for o in path.iterdir() if o.name[0] != '.')
+    fits('labels.csv' not in inside, f"{path} was exported by dc_nb, and its card.json is missing")
     known = 'images_best.pt' in inside or any((path/o).is_dir() for o in inside)
     fits(known, f"none of card.json, images_best.pt or class folders in it, but {inside[:5] or 'nothing'}")
     return (read_best if 'images_best.pt' in inside else read_folder)(path, like, factor)

@@ -120,8 +120,8 @@ def square(sizes, where)->tuple[int,int]:
     sizes = list(dict.fromkeys(map(tuple, sizes)))
     (h,w),*others = sizes
     what = f"{h} x {w} pixels" + (f" and of {others[0][0]} x {others[0][1]}" if others else '')
-    fits(not others and h==w, f"{where} holds images of {what}; they must be square and of one size. "
-        "Pass size=PIXELS: they are then cropped to the centre, or with fit='squash' squashed")
+    fits(not others and h==w, f"{where} holds images of {what}; they must be square and of one size: "
+        "pass size=PIXELS, then they are cropped to the centre, or squashed with fit='squash'")
     return h,w
 
 def seen_size(im:Image.Image)->tuple[int,int]:
