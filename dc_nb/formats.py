@@ -145,10 +145,14 @@ configs:
 """
 _keys = ('data', 'licence', 'method', 'recipe', 'seed', 'ipc', 'factor', 'mean', 'std', 'labels', 'bytes', 'checksum')
 
+def _words(v):
+    if isinstance(v, dict): return ', '.join(f'{k} {o}' for k,o in v.items())
+    return ', '.join(map(str, v)) if isinstance(v, list) else v
+
 def hf_card(cs:CondensedSet)->str:
     "Front matter that `datasets` reads, and a few lines for people"
     c = cs.card
-    lines = [f"- {k}: {escaped(c[k])}" for k in _keys]
+    lines = [f"- {k}: {escaped(_words(c[k]))}" for k in _keys if c[k] is not None]
     lines += ['', 'Classes, in the order of the labels:', '', *(f'{i}. {escaped(n)}' for i,n in enumerate(cs.names))]
     return f"""{_front}
 # {escaped(c['data'])}, condensed to {c['ipc']} images a class
