@@ -18,7 +18,7 @@ from time import monotonic
 from types import MethodType
 
 import torch
-from .sources import own_digest
+from .digests import own_digest
 from safetensors import SafetensorError,safe_open
 from safetensors.torch import save_file
 from torch import Tensor

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dc_nb
 import torch
-from .sources import short_hash
+from .digests import short_hash
 
 # %% ../nbs/19c_provenance.ipynb #51f2b07a
 def checkout()->Path|None:

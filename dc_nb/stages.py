@@ -18,7 +18,7 @@ import torch
 from .core import Damaged,Diverged,aside,load_state,save_state
 from .models import builder,from_timm
 from .provenance import provenance,versions
-from .sources import parsed,reached,root,short_hash
+from .digests import parsed,reached,root,short_hash
 from filelock import FileLock,Timeout
 from safetensors import safe_open
 from tqdm.auto import tqdm

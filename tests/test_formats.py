@@ -1,9 +1,14 @@
 "Condensed sets survive every format; what is damaged, foreign or hostile is refused by name"
 import csv
+import hashlib
+import html
 import json
+import os
 import pickle
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 
@@ -132,6 +137,18 @@ def mtt(d, images=X, labels=Y):
     if labels is not None: torch.save(labels, d/'m/labels_best.pt')
     return d/'m'
 
+def huge_decode(d, factor=2, shape=[1, 2**14, 2**14], side=2):
+    "A few hundred bytes that ask for gigabytes of training images"
+    save_state(d/'s.safetensors', dict(x=torch.zeros(1, 1, 1, side, side).byte(), labels=None), kind='CondensedSet', factor=factor, meta=dict(shape=shape))
+    return d/'s.safetensors'
+
+def deflated(path):
+    "The same archive with its parts compressed, as PyTorch never writes them"
+    with zipfile.ZipFile(path) as z: parts = {o.filename:z.read(o) for o in z.infolist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as z:
+        for k,v in parts.items(): z.writestr(k, v)
+    return path
+
 first_png = lambda p: sorted(p.glob('**/*.png'))[0]
 
 # what is made in a folder -> what the error must say beside the path
@@ -160,6 +177,31 @@ BAD = dict(
     meta_number=(meta_of(choices=3), 'choices in meta must be a text'),
     meta_other_size=(meta_of(shape=[3, 8, 8]), 'images of 4 x 4 pixels in a set for 8 x 8'),
     meta_huge=(meta_of(shape=[3, 10**6, 10**6]), '[3, 1000000, 1000000]'),
+    meta_ipc_text=(meta_of(ipc='10'), 'ipc in meta must be a whole number'),
+    meta_ipc_huge=(meta_of(ipc=10**12), 'ipc in meta must be a whole number'),
+    meta_ipc_true=(meta_of(ipc=True), 'ipc in meta must be a whole number'),
+    meta_seed_list=(meta_of(seed=[0]), 'seed in meta must be a whole number'),
+    meta_std_huge=(meta_of(std=[10**400]*3), 'std in meta must be a list of numbers'),
+    meta_std_zero=(meta_of(std=[0, 1, 1]), 'std in meta must be above 0'),
+    meta_std_nan=(meta_of(std=[float('nan')]*3), 'std in meta must be a list of numbers'),
+    meta_scores_list=(meta_of(scores=[1]), 'scores in meta must be a dict'),
+    meta_mean_none=(meta_of(scores=dict(edc=dict(mean=None, n=3))), 'mean of scores.edc in meta must be a number'),
+    meta_mean_list=(meta_of(scores=dict(A={'1':dict(mean=[.5], n=3)})), 'mean of scores.A.1 in meta must be a number'),
+    meta_n_text=(meta_of(scores=dict(edc=dict(mean=.5, n='3'))), 'n of scores.edc in meta must be a number'),
+    meta_averages=(meta_of(averages=dict(A=dict(mean='x'))), 'mean of averages.A in meta must be a number'),
+    meta_table=(meta_of(table=dict(epochs=3)), 'a label table needs its protocol'),
+    meta_columns=(meta_of(label_classes=['cat']), '1 label_classes'),
+    card_ipc_huge=(changed('png', card(ipc=10**12)), 'ipc in the card must be a whole number'),
+    card_ipc_true=(changed('png', card(ipc=True)), 'ipc in the card must be a whole number'),
+    card_types=(changed('png', card(types=['load'])), 'types in the card must be of'),
+    card_types_text=(changed('png', card(types='uint8')), 'types in the card must be of'),
+    card_types_many=(changed('png', card(types=['uint8', 'float32'])), 'soft labels'),
+    card_factor=(changed('png', card(factor='2')), 'factor 2'),
+    card_meta=(changed('png', card(meta=3)), 'meta must be a dict'),
+    card_checksum=(changed('png', card(checksum=None)), 'not those that were exported'),
+    native_decodes_huge=(lambda d: huge_decode(d), 'stored as 16384 x 16384'),
+    native_factor_huge=(lambda d: huge_decode(d, factor=32, shape=[1, 32, 32], side=32), 'none of 1..16'),
+    pt_deflated=(lambda d: deflated(saved([torch.zeros(6, 3, 400, 400), Y])(d)), 'bytes in a file of'),
     npz_half=(changed('npz', half), 'damaged or not a condensed set'),
     npz_text=(changed('npz', lambda p: p.write_text('images') and None), 'set.npz'),
     npz_objects=(npz(labels=np.array([Evil()]*6)), 'set.npz'),
@@ -186,11 +228,11 @@ BAD = dict(
     png_labels_shuffled=(changed('png', csv_rows(lambda rows: rows.reverse())), 'class by class'),
     png_label_no_number=(changed('png', csv_rows(lambda rows: rows[0].update(label='cat'))), 'set'),
     png_row_missing=(changed('png', csv_rows(lambda rows: rows.pop())), 'no classes of 3'),
-    png_no_card=(changed('png', lambda p: (p/'card.json').unlink()), 'is no class of pets'),
+    png_no_card=(changed('png', lambda p: (p/'card.json').unlink()), 'its card.json is missing'),
     png_no_table=(changed('png', lambda p: (p/'labels.csv').unlink()), 'labels.csv'),
     png_no_column=(changed('png', csv_rows(lambda rows: [r.pop('file') for r in rows])), "'file' is missing"),
     png_open_quote=(changed('png', lambda p: (p/'labels.csv').write_text('file,label\n"' + 'x'*200_000) and None), 'labels.csv'),
-    png_card_ipc=(changed('png', card(ipc=0)), 'class by class'),
+    png_card_ipc=(changed('png', card(ipc=0)), 'ipc in the card must be a whole number'),
     hf_card_ipc=(changed('hf', card(ipc='3')), 'set'),
     hf_no_pictures=(changed('hf', lambda p: [f.unlink() for f in p.glob('train/*/*.png')] and None), 'names no pictures'),
     pt_evil=(saved(Evil()), 'no code in a file is run here'),
@@ -237,6 +279,11 @@ def test_bad_set(case, tmp_path):
     assert path.name in str(e.value) or str(tmp_path) in str(e.value)
     assert not list(tmp_path.parent.glob('dc_nb_was_here')) and not __import__('os').path.exists('/tmp/dc_nb_was_here')
 
+def test_an_inflated_file_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = deflated(saved([torch.zeros(6, 3, 400, 400), Y])(tmp_path))
+    monkeypatch.setattr(torch, 'load', lambda *a, **k: pytest.fail('it was unpacked'))
+    with pytest.raises(DataError, match='claims 11,52'): read(path, LIKE)
+
 def test_foreign_layouts_need_the_data(tmp_path):
     with pytest.raises(DataError, match='give the data set that was condensed'): read(saved([X, Y])(tmp_path))
 
@@ -255,3 +302,146 @@ def test_foreign_tensors_keep_their_training_images(classes, ipc, factor, seed):
     got = from_tensors(x, torch.arange(classes).repeat_interleave(ipc), like, factor)
     tiles = lambda o: sorted(map(tuple, torch.cat([p.flatten(1) for p in o.unfold(2, 2, 2).unfold(3, 2, 2).permute(2, 3, 0, 1, 4, 5).flatten(0, 1)]).tolist()))
     for c in range(classes): assert tiles(got.x[c]) == tiles(x[c*ipc:(c+1)*ipc])
+
+# the file of a set
+
+WRITE = """
+import sys
+import torch
+from dc_nb.data import CondensedSet
+from dc_nb.formats import export
+keys = {'regime', 'bytes', 'student', 'scale', 'commit', 'dirty', 'torch', 'machine', 'date'}           # as a run collects them
+meta = {k:'x' for k in keys - {'bytes'}} | dict(bytes={k:1 for k in {'images', 'labels', 'teachers'}}, classes=['a', 'b'])
+cs = CondensedSet(torch.arange(32).view(2, 1, 1, 4, 4).byte(), torch.ones(2, 1, 2), meta=meta)
+for to,end in dict(native='.safetensors', npz='.npz').items(): export(cs, to, sys.argv[1]+end)
+"""
+
+def test_the_file_has_the_same_bytes_in_every_process(tmp_path):
+    seen = set()
+    for i,seed in enumerate(('0', '1', '77')):
+        env = dict(os.environ, PYTHONHASHSEED=seed, OMP_NUM_THREADS='1')
+        subprocess.run([sys.executable, '-c', WRITE, str(tmp_path/f'{i}')], env=env, check=True, timeout=120)
+        seen.add(tuple(hashlib.sha256((tmp_path/f'{i}{end}').read_bytes()).hexdigest() for end in ('.safetensors', '.npz')))
+    assert len(seen) == 1
+
+# texts of a card on a page
+
+texts = st.text() | st.text('<>&"\'[]()!*_`~#|\\\n\r\x1b\u202e:/.wW@$=-+ 1ab')
+
+@given(texts)
+@settings(max_examples=300, deadline=None)
+def test_what_is_shown_is_printable_and_what_is_escaped_is_only_text(text):
+    from dc_nb.sources import escaped, shown
+    assert shown(text).isprintable() or not text
+    assert html.unescape(escaped(text)) == shown(text)
+    mistune = pytest.importorskip('mistune')
+    page = mistune.create_markdown(escape=False, plugins=['strikethrough', 'table', 'url', 'task_lists', 'footnotes', 'math'])(f'- x: {escaped(text)}\n')
+    assert re.findall('<[^>]*>', page) == ['<ul>', '<li>', '</li>', '</ul>']
+    assert html.unescape(re.sub('<[^>]*>', '', page)).split() == ['x:', *shown(text).split()]
+
+EVIL = '\x1b]52;c;ZXZpbA==\x07<script>run()</script>\n\n# ok\n[x](http://evil.example) ![](http://evil.example/p.png) | `'
+
+def test_a_card_cannot_write_into_the_readme(tmp_path):
+    meta = dict(CS.meta, **{k:EVIL for k in ('data', 'source', 'licence', 'method', 'recipe', 'choices', 'run', 'regime')}, classes=[EVIL, 'cow'])
+    text = (export(CondensedSet(CS.x, meta=meta), 'hf', tmp_path/'s')/'README.md').read_text()
+    for part in ('<script', '](', '\n# ok', '`', '\x1b', 'http:') : assert part not in text.replace('`card.json`', '')
+    assert read(tmp_path/'s').meta['licence'] == EVIL
+
+def test_errors_do_not_show_raw_text(tmp_path):
+    path = export(CS, 'png', tmp_path/'s')
+    csv_rows(lambda rows: rows[0].update(file='../\x1b[2Jok\n'))(path)
+    with pytest.raises(DataError) as e: read(path)
+    assert str(e.value).isprintable()
+
+# names of the classes
+
+NAMES = [['circle', 'square'], ['square', 'circle'], ['a/b', 'a_b'], ['A', 'a'], ['', '..'], ['con', '\n'], ['crane', 'crane'], ['\udcff', 'x'*300], ['1', '0'], ['0001_b', '0000_a']]
+
+@pytest.mark.parametrize('names', NAMES)
+@pytest.mark.parametrize('to', ['native', 'npz', 'torch', 'png', 'hf'])
+@pytest.mark.parametrize('soft', [False, True])
+def test_class_names_survive_every_export(to, names, soft, tmp_path):
+    x = torch.arange(2*3*3*4*4).remainder(256).byte().view(2, 3, 3, 4, 4)
+    cs = CondensedSet(x, torch.eye(2)[:,None].expand(2, 3, 2).clone() if soft else None, meta=dict(classes=names, ids=['n1', 'n2']))
+    path = export(cs, to, tmp_path/('set'+dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
+    assert read(path) == cs
+    if to in ('png', 'hf') and names[0] in ('circle', 'square', '0001_b', '1'):
+        assert {o.name for o in (path/'train' if to == 'hf' else path).iterdir() if o.is_dir()} == set(names)
+
+def test_folders_of_older_exports_are_read(tmp_path):
+    path = export(CS, 'hf', tmp_path/'s')
+    for i,n in enumerate(('cat', 'cow')): (path/'train'/n).rename(path/f'train/{i:04d}_{n}')
+    assert read(path) == CS
+
+def test_hugging_face_gives_our_labels(tmp_path):
+    "Folders are numbered by alphabet there; where this is not our order, metadata.jsonl has the numbers"
+    for names,there in ((['ant', 'bee'], False), (['bee', 'ant'], True)):
+        path = export(CondensedSet(CS.x, meta=dict(classes=names)), 'hf', tmp_path/names[0])
+        assert (path/'train/metadata.jsonl').exists() == there
+    rows = [json.loads(l) for l in (path/'train/metadata.jsonl').read_text().splitlines()]
+    assert rows[0] == dict(file_name='bee/0000.png', label=0, name='bee')
+
+# label tables
+
+ABOUT = dict(epochs=4, batch=5, views='(crop, flip)', seed=0, labellers=['convnet_d1'])
+
+@pytest.mark.parametrize('factor', [1, 2])
+@pytest.mark.parametrize('to', ['native', 'npz', 'torch'])
+def test_tables_survive(factor, to, tmp_path):
+    n = 6*factor**2
+    table = torch.randn(4, n, 2, generator=torch.Generator().manual_seed(1)).half()
+    cs = CondensedSet(CS.x, None, factor, {**CS.meta, 'table':ABOUT}, table)
+    got = read(export(cs, to, tmp_path/('a'+dict(native='.safetensors', npz='.npz', torch='.pt')[to])))
+    assert got == cs and got.bytes == cs.bytes == CS.bytes + table.nbytes and got.card == cs.card
+    for k in (1, 2):
+        part = got.first(k)
+        rows = [c*3*factor**2+r*factor**2+t for c in range(2) for r in range(k) for t in range(factor**2)]    # class, rank, tile
+        assert part.table[2].equal(table[2,rows]) and part.images.equal(cs.images[rows])
+        again = read(export(part, to, tmp_path/(f'b{k}'+dict(native='.safetensors', npz='.npz', torch='.pt')[to])))
+        assert again == part == cs.first(k) and again.meta['table']['images'] == n
+        with pytest.raises(ValueError, match=f'images {len(part)}, not {n}'): part.fits_table(4, 5, '(crop, flip)', 0)
+    got.fits_table(4, 5, '(crop, flip)', 0)
+    assert got.first(3) == got
+    for wrong,says in (((5, 5, '(crop, flip)', 0), 'epochs 5, not 4'), ((4, 6, '(crop, flip)', 0), 'batch 6, not 5'), ((4, 5, '(flip)', 0), "views '\\(flip\\)', not"), ((4, 5, '(crop, flip)', 1), 'seed 1, not 0')):
+        with pytest.raises(ValueError, match=says): got.fits_table(*wrong)
+    with pytest.warns(UserWarning, match='stays behind'): assert got.by_class(1).table is None
+    with pytest.warns(UserWarning, match='stays behind'): export(got, 'png', tmp_path/'p')
+    assert read(tmp_path/'p') == CondensedSet(CS.x, None, factor, CS.meta)
+
+def test_a_changed_table_is_noticed(tmp_path):
+    cs = CondensedSet(CS.x, meta={**CS.meta, 'table':ABOUT}, table=torch.ones(4, 6, 2).half())
+    for to,end in dict(native='.safetensors', npz='.npz').items():
+        raw = bytearray(export(cs, to, tmp_path/f's{end}').read_bytes())
+        at = raw.index(torch.ones(4, 6, 2).half().numpy().tobytes())
+        raw[at+21] ^= 1
+        (tmp_path/f's{end}').write_bytes(raw)
+        with pytest.raises((DataError, Damaged), match='checksum|changed'): read(tmp_path/f's{end}')
+
+GIGABYTE = """
+import resource,sys
+import numpy as np,torch
+torch.set_num_threads(1)
+from dc_nb.condensed import CondensedSet,LabelFile
+from dc_nb.formats import export,read
+now = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**10
+d,epochs,n,classes = sys.argv[1],100,5000,1000
+before = now()
+file = LabelFile(f'{d}/labels.npy', epochs, n, classes)
+row = torch.arange(classes).float()
+for e in range(epochs): file.write(e, torch.arange(n), (row+e).expand(n, -1))
+about = dict(epochs=epochs, batch=64, views='()', seed=0, labellers=[])
+cs = CondensedSet(torch.zeros(classes, 5, 1, 1, 1).byte(), meta=dict(table=about), table=file)
+cs.save(f'{d}/a.safetensors')
+got = CondensedSet.load(f'{d}/a.safetensors')
+assert got.table[99, torch.tensor([4999])].tolist() == [(row+99).half().tolist()] and got.table.nbytes == 10**9
+got.first(2).save(f'{d}/b.safetensors')
+assert CondensedSet.load(f'{d}/b.safetensors').table.nbytes == 4*10**8
+export(got.first(1), 'npz', f'{d}/c.npz')
+assert read(f'{d}/c.npz').table[7, 0].tolist() == (row+7).half().tolist()
+print(now()-before)
+"""
+
+def test_a_table_of_a_gigabyte_is_never_in_memory(tmp_path):
+    done = subprocess.run([sys.executable, '-c', GIGABYTE, str(tmp_path)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float(done.stdout.split()[-1]) < 120                                    # MB; the table has 954
