@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['views', 'uniform', 'draw', 'Drawn', 'crop', 'flip', 'pad_crop', 'roll', 'narrowing_crop', 'shuffle_tiles',
-           'in_progress', 'randaugment', 'cutmix', 'colour', 'shift', 'stretch', 'turn', 'cutout', 'one_of', 'dsa',
-           'cutmix_labels', 'normalised', 'for_images']
+           'in_progress', 'randaugment', 'even_box', 'round_box', 'cutmix', 'mixup', 'colour', 'shift', 'stretch',
+           'turn', 'cutout', 'one_of', 'dsa', 'cutmix_labels', 'luma', 'jitter', 'lighting', 'normalised', 'for_images']
 
 # %% ../nbs/03_augment.ipynb #8d5911a1
 import inspect
@@ -80,9 +80,9 @@ def pad_crop(n, generator, pad=4):
 
 # %% ../nbs/03_augment.ipynb #1992df0b
 @views
-def roll(n, generator, by=4):
-    "Shift the whole batch cyclically by up to `by` pixels in each direction (SRe2L's jitter)"
-    shift = torch.randint(-by, by+1, (2,), generator=generator).tolist()
+def roll(n, generator, by=4, back=True):
+    "Shift the whole batch cyclically by up to `by` pixels down and right and, with `back`, up and left (SRe2L's jitter)"
+    shift = torch.randint(-by if back else 0, by+1, (2,), generator=generator).tolist()
     return lambda x: x.roll(shift, (-2, -1))
 
 @views
@@ -115,20 +115,38 @@ def randaugment(n, generator, ops=2, magnitude=9, groups=None):
         return torch.cat(out).to(x.dtype)/255
     return apply
 
+# %% ../nbs/03_augment.ipynb #f27b69aa
+def even_box(centre, side, sizes)->list:
+    "[(top, bottom), (left, right)] of a box of `side` around `centre`, both shares of `sizes`, truncated as in the released codes"
+    cut,mid = [[int(o*s) for o,s in zip(shares, sizes)] for shares in ((side, side), centre)]
+    return [(max(m-c//2, 0), min(m+c//2, s)) for m,c,s in zip(mid, cut, sizes)]
+
+def round_box(centre, side, sizes)->list:
+    "[(top, bottom), (left, right)] of a box of `side` around `centre`, both shares of `sizes`, its edges rounded"
+    edge = lambda c, s, sign: min(max(round((c+sign*side/2)*s), 0), s)
+    return [(edge(c, s, -1), edge(c, s, 1)) for c,s in zip(centre, sizes)]
+
 # %% ../nbs/03_augment.ipynb #d3cbe5d4
 @views
-def cutmix(n, generator, p=1.):
-    "Paste one box of a shuffled batch into the batch (as EDC's released code draws it)"
-    on,share,cx,cy = uniform(generator, 4).tolist()
+def cutmix(n, generator, p=1., even=False):
+    "Paste one box of a shuffled batch into the batch; `even`: the box is truncated as in EDC's released code"
+    on,share,*centre = uniform(generator, 4).tolist()
     partner,side = torch.randperm(n, generator=generator), (1-share)**.5
     def apply(x):
         if on >= p: return x
-        h,w = x.shape[-2:]
-        top,bottom = [min(max(round((cy+s*side/2)*h), 0), h) for s in (-1, 1)]
-        left,right = [min(max(round((cx+s*side/2)*w), 0), w) for s in (-1, 1)]
+        (top,bottom),(left,right) = (even_box if even else round_box)(centre[::-1], side, x.shape[-2:])
         out = x.clone()
         out[...,top:bottom,left:right] = x[partner.to(x.device)][...,top:bottom,left:right]
         return out
+    return apply
+
+# %% ../nbs/03_augment.ipynb #555b1c99
+@views
+def mixup(n, generator, alpha=.8):
+    "A mixture of the batch and a shuffled copy; one share for all, from Beta(`alpha`, `alpha`) (SRe2L on small images)"
+    seed,partner = int(torch.randint(2**62, (1,), generator=generator)), torch.randperm(n, generator=generator)
+    with seeded(seed): share = torch.distributions.Beta(alpha, alpha).sample()
+    def apply(x): return share.to(x)*x + (1-share).to(x)*x[partner.to(x.device)]
     return apply
 
 # %% ../nbs/03_augment.ipynb #cc981bba
@@ -212,12 +230,8 @@ class _Mixed:
     def __init__(self, n, generator, p):
         on,share,*centre = uniform(generator, 4).tolist()
         self.on,self.side,self.centre,self.partner = on < p, (1-share)**.5, centre, torch.randperm(n, generator=generator)
-    def box(self, h, w):
-        cut = [int(s*self.side) for s in (h, w)]
-        mid = [int(c*s) for c,s in zip(self.centre, (h, w))]
-        return [(max(m-c//2, 0), min(m+c//2, s)) for m,c,s in zip(mid, cut, (h, w))]
     def __call__(self, x):
-        (t,b),(l,r) = self.box(*x.shape[-2:])
+        (t,b),(l,r) = even_box(self.centre, self.side, x.shape[-2:])
         self.area = (b-t)*(r-l)/(x.shape[-2]*x.shape[-1])
         if not self.on: return x
         out = x.clone()
@@ -232,6 +246,36 @@ class _Mixed:
 def cutmix_labels(n, generator, p=.5):
     "CutMix that mixes the labels too (IDC's and MDC's `mixup cut`): lambda ~ Beta(1,1), box of share 1-lambda"
     return _Mixed(n, generator, p)
+
+# %% ../nbs/03_augment.ipynb #b7f9bf3d
+def luma(x):
+    "Luma of colour images, n x 1 x H x W (ITU-R 601); the mean of other channels"
+    weights = x.new_tensor([.299, .587, .114])[:,None,None]
+    return (x*weights).sum(1, keepdim=True) if x.shape[1] == 3 else x.mean(1, keepdim=True)
+
+@views
+def jitter(n, generator, by=.4):
+    "Brightness, contrast and saturation, each by up to `by`, in an order of its own for each image (IDC, ImageNet)"
+    order,share = torch.rand(n, 3, generator=generator).argsort(1), uniform(generator, 3, n, low=-by, high=by)
+    def apply(x):
+        i = torch.arange(n, device=x.device)
+        for which in order.T.to(x.device):
+            g = luma(x)
+            goals = torch.stack([torch.zeros_like(g), g.mean((1,2,3), keepdim=True).expand_as(g), g])      # 3 x n x 1 x H x W
+            x = x + share.to(x)[which,i][:,None,None,None]*(goals[which,i]-x)
+        return x
+    return apply
+
+# %% ../nbs/03_augment.ipynb #e210f47d
+_colours = ((-.5675, .7192, .4009), (-.5808, -.0045, -.8140), (-.5836, -.6948, .4203))      # columns: ImageNet's principal colours
+_spread = (.2175, .0188, .0045)                                                             # and how far its pixels spread along them
+
+@views
+def lighting(n, generator, sd=.1):
+    "Add one colour to an image: its principal colours, each with a normal share of standard deviation `sd` (AlexNet; IDC, ImageNet)"
+    share = sd*torch.randn(n, 3, generator=generator)
+    rgb = (share*torch.tensor(_spread)) @ torch.tensor(_colours).T
+    return lambda x: x + rgb[:,:,None,None].to(x)
 
 # %% ../nbs/03_augment.ipynb #ecb3f9b0
 @views
