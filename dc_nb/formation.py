@@ -52,11 +52,11 @@ def shrink(
 
 # %% ../nbs/01_formation.ipynb #b69418c3
 def padded(
-    x:Tensor, # n x C x H x W stored images in [0,1]
+    x:Tensor, # ... x C x H x W stored images in [0,1]
     factor:int
-)->Tensor: # n x C x H' x W', H' the next multiple of `factor`
+)->Tensor: # ... x C x H' x W', H' the next multiple of `factor`
     "Stored images filled up to whole tiles with a grey of 0.5, right and below (IDC's and MDC's released codes)"
-    short = [-s % factor for s in x.shape[2:]]
+    short = [-s % factor for s in x.shape[-2:]]
     return F.pad(x, (0, short[1], 0, short[0]), value=.5) if any(short) else x
 
 def enlarge(

@@ -13,11 +13,11 @@ from .formation import tile
 from torch import Tensor
 
 # %% ../nbs/10_initialization.ipynb #69af07a2
-def noise(data, ipc:int, generator, observers=())->Tensor:
-    "Gaussian in normalised units (SRe2L, G-VBSM), clamped to valid pixels"
+def noise(data, ipc:int, generator, observers=(), clamp=True)->Tensor:
+    "Gaussian in normalised units (SRe2L, G-VBSM), clamped to valid pixels or as it is (DC)"
     z = torch.randn(len(data.classes), ipc, *data.shape, generator=generator)
     mean,std = [torch.tensor(v)[:,None,None] for v in (data.mean, data.std)]
-    return (z*std+mean).clamp(0, 1)
+    return (z*std+mean).clamp(0, 1) if clamp else z*std+mean
 
 def enough(data, n:int, what='ipc'):
     "Refuse more images a class than the smallest class has"
