@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from .core import Recipe,recipe
+from .core import Recipe,later,recipe
 from .data import CondensedSet
 from .freezing import frozen_size,policies
 from .gradient_matching import Images,Matching,MatchingRecipe,begin,condensed,ride
@@ -31,6 +31,8 @@ def features(sight, x)->torch.Tensor:
 
 def gradients(sight, x)->torch.Tensor:
     "N-1 gradient distances of the stored images `x` of a class (MDC, Table 6)"
+    if [a.shape for a in sight.aim] != [w.shape for w in sight.weights.values()]:
+        raise ValueError("the signal `gradients` needs a method that compares gradients; with DM use `features`")
     tiles = sight.see(x).detach().unflatten(0, (len(x), -1))
     def one(o):
         y = torch.full((len(o),), sight.c, device=o.device)
@@ -69,6 +71,7 @@ class Multisize(Recipe):
     drift: bool = False                  # frozen images go on with their momentum (released code)
     decimals: int|None = None            # the released code rounds mean distances to 2 decimals before it compares
     common: bool = False                 # compare old and new images in the same networks
+    late: bool = later(False)            # S_[1], dropped at the first choice, is held one round later (released code)
 
     def __post_init__(self):
         policies[self.policy]
@@ -82,14 +85,15 @@ class Schedule:
         if ipc < 2: raise ValueError("ipc 1 has no smaller subset: multisize condensation needs 2 images a class or more")
         self.recipe,self.classes,self.ipc = recipe, classes, ipc
         self.sizes = [[1] if recipe.at_once else [] for _ in range(classes if recipe.class_wise else 1)]
-        self.sums,self.steps,self.before,self.old = None, 0, None, None
+        self.sums,self.steps,self.before,self.old,self.waits = None, 0, None, None, False
         self.trace = []                                     # (mean size, mean frozen size) of every round
 
     def _sizes(self, c): return self.sizes[c if self.recipe.class_wise else 0]
     def size(self, c)->int: return self._sizes(c)[-1] if self._sizes(c) else 0
     def held(self, c)->int:
         s = self._sizes(c)
-        return frozen_size(s[-1], s[-2], s[:-2], self.recipe.policy) if self.recipe.freeze and len(s) > 1 else 0
+        if not self.recipe.freeze or len(s) < 2 or self.waits: return 0
+        return frozen_size(s[-1], s[-2], s[:-2], self.recipe.policy)
     @property
     def drifts(self)->bool: return self.recipe.drift
     def watches(self, round)->bool: return round == 0 or (round+1) % self.recipe.period == 0
@@ -106,11 +110,14 @@ class Schedule:
     def close(self, round, m):
         "The end of a round for the images `m`: choose where distances were measured"
         self.trace.append([sum(f(c) for c in range(self.classes))/self.classes for f in (self.size, self.held)])
+        self.waits = False
         if not self.watches(round): return
         if self.recipe.judge: now,then = self.recipe.judge(m)[None].expand(len(self.sizes), -1), None
         else: now,then = (self.sums if self.recipe.class_wise else self.sums.mean(1, keepdim=True))/self.steps
         then = then if self.recipe.common and not self.recipe.judge and self.old is not None else self.before
-        if then is not None: self._choose(now, then)
+        if then is not None:
+            self._choose(now, then)
+            self.waits = self.recipe.late and round+1 == self.recipe.period > 1     # S_[1] was chosen in round 0, for `period` rounds more
         elif not self.recipe.at_once: self.sizes = [[1] for _ in self.sizes]
         self.before,self.old,self.sums,self.steps = now, m.x.clone(), None, 0
 
@@ -118,7 +125,7 @@ class Schedule:
         for sizes,a,b in zip(self.sizes, *(o if self.recipe.decimals is None else o.round(decimals=self.recipe.decimals) for o in (now, then))):
             sizes.append(self.recipe.choose(a, b))
 
-    def state(self): return {k:getattr(self, k) for k in ('sizes', 'sums', 'steps', 'before', 'old', 'trace')}
+    def state(self): return {k:getattr(self, k) for k in ('sizes', 'sums', 'steps', 'before', 'old', 'trace', 'waits')}
     def restore(self, state, device): self.__dict__.update({k:v.to(device) if isinstance(v, torch.Tensor) else v for k,v in state.items()})
 
 # %% ../nbs/17_multisize.ipynb #10f32e1f
