@@ -17,7 +17,8 @@ def untile(
 )->Tensor: # n x factor^2 x C x H/factor x W/factor
     "Cut each image into its `factor`^2 tiles, row by row"
     n,c,h,w = x.shape
-    if h%factor or w%factor: raise ValueError(f"factor {factor} does not divide the {h} x {w} image; choose a divisor of both sides")
+    if h%factor or w%factor:
+        raise ValueError(f"factor {factor} does not divide the {h} x {w} image; choose a divisor of both sides")
     x = x.reshape(n, c, factor, h//factor, factor, w//factor)
     return x.permute(0, 2, 4, 1, 3, 5).reshape(n, factor**2, c, h//factor, w//factor)
 
@@ -30,12 +31,13 @@ def tile(
     if k != factor**2: raise ValueError(f"factor {factor} needs {factor**2} tiles an image, not {k}")
     return x.reshape(n, factor, factor, c, h, w).permute(0, 3, 1, 4, 2, 5).reshape(n, c, factor*h, factor*w)
 
-# %% ../nbs/01_formation.ipynb #13c6984e
+# %% ../nbs/01_formation.ipynb #eb6c0510
 def tile_sides(side:int, factor:int, whole:bool=True)->list:
-    "Sides of the tiles in a row: rounded up to equal ones, or (`whole=False`) with a last one that is cut off at the picture's side"
+    "Sides of the tiles in a row: equal ones, rounded up; or (`whole=False`) the last one cut off at the picture's side"
     one = -(-side//factor)
     return [one]*(factor-1) + [one if whole else side-one*(factor-1)]
 
+# %% ../nbs/01_formation.ipynb #13c6984e
 def shrink(
     x:Tensor, # classes x ipc*factor^2 x C x H x W
     factor:int, # tiles per side
@@ -44,7 +46,8 @@ def shrink(
     "Many images to few stored ones: image d becomes tile d % factor^2 of stored image d // factor^2"
     if factor == 1: return x
     c,n = x.shape[:2]
-    if n % factor**2: raise ValueError(f"{n} images a class do not fill tiles of factor {factor}: {factor**2} make one stored image")
+    if n % factor**2:
+        raise ValueError(f"{n} images a class do not fill tiles of factor {factor}: {factor**2} make one stored image")
     parts = x.reshape(c*n//factor**2, factor**2, *x.shape[2:])
     rows,cols = [tile_sides(s, factor, whole) for s in x.shape[3:]]
     def row(i, h): return torch.cat([F.interpolate(parts[:,factor*i+j], (h, w)) for j,w in enumerate(cols)], -1)
@@ -66,14 +69,15 @@ def enlarge(
 )->Tensor: # n*factor^2 x C x *size, image by image
     "The training images that stored ones hold (IDC, multi-formation)"
     tiles = untile(padded(x, factor), factor).flatten(0, 1)
-    return tiles if tuple(size) == tuple(tiles.shape[2:]) else F.interpolate(tiles, size=tuple(size), mode='bilinear', align_corners=False)
+    if tuple(size) == tuple(tiles.shape[2:]): return tiles
+    return F.interpolate(tiles, size=tuple(size), mode='bilinear', align_corners=False)
 
 # %% ../nbs/01_formation.ipynb #8b517a09
 def image_major(
     x:Tensor, # n x C x H x W: images of one class as the released code stores them
     factor:int # tiles per side
 )->Tensor: # n x C x H x W: slot d is in image d // factor^2
-    "Refile tile-major images (slot d in image d % n; IDC and MDC, released `decode`) so that prefixes of slots are prefixes of images"
+    "Refile tile-major images (IDC's and MDC's `decode`: slot d in image d % n) so that prefixes of slots are prefixes of images"
     tiles = untile(x, factor)
     return tile(tiles.transpose(0, 1).reshape(tiles.shape), factor)
 

@@ -23,7 +23,7 @@ def squared(a, b): return sum(((x-y)**2).sum() for x,y in zip(a, b))
 def absolute(a, b): return sum((x-y).abs().sum() for x,y in zip(a, b))
 @distances
 def row_cosine(a, b, eps=1e-6):
-    "DC's distance: 1 - cosine of the weights of each output unit, summed; `eps` is added to the product of the norms (released code)"
+    "DC's distance: 1 - cosine of the weights of each output unit, summed; `eps` joins the product of the norms"
     def one(x, y): return 1 - (x*y).sum(1)/(x.norm(dim=1)*y.norm(dim=1) + eps)
     return sum(one(x.flatten(1), y.flatten(1)).sum() for x,y in zip(a, b))
 
@@ -39,6 +39,7 @@ def coupled(net)->bool:
 
 def wide(x): return x.to(torch.promote_types(x.dtype, torch.float32))       # bf16 logits would spoil the loss
 
+# %% ../nbs/14_gradients.ipynb #4e2dedf4
 def prefix_gradients(
     net, # `models.create`'s; its `body` is differentiated
     weights:dict, # of `net.body`, by name: those that count
@@ -49,8 +50,10 @@ def prefix_gradients(
 )->list: # for each cut: gradients of the mean cross-entropy over x[:cut], as many as `weights`
     "Gradients of prefixes, differentiable in x; each image passes once (both gradients of MDC, Eq. 4)"
     if coupled(net): return [_gradient(net, weights, x[:c], y[:c], c > held, 'mean') for c in cuts]
-    return prefix_means([_gradient(net, weights, x[a:b], y[a:b], b > held, 'sum') for a,b in zip((0, *cuts), cuts)], cuts)
+    parts = zip((0, *cuts), cuts)
+    return prefix_means([_gradient(net, weights, x[a:b], y[a:b], b > held, 'sum') for a,b in parts], cuts)
 
+# %% ../nbs/14_gradients.ipynb #d352810d
 def prefix_means(sums:list, cuts:tuple)->list:
     "Means over prefixes from the sums over the parts between `cuts`"
     total,out = None,[]
@@ -69,7 +72,8 @@ def class_gradients(net, weights, x, y, cuts, held=0, batched=False)->list:
     if not batched or coupled(net):
         each = [prefix_gradients(net, weights, a, b, cuts, held) for a,b in zip(x, y)]
         return [[torch.stack(ws) for ws in zip(*cut)] for cut in zip(*each)]
-    weights,rest = [{k:p.detach() for k,p in net.body.named_parameters() if (k in weights) == mine} for mine in (True, False)]
+    split = lambda mine: {k:p.detach() for k,p in net.body.named_parameters() if (k in weights) == mine}
+    weights,rest = split(True), split(False)
     def loss(w, a, b): return F.cross_entropy(wide(functional_call(net.body, {**rest, **w}, (a,))), b, reduction='sum')
     one = vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
     sums,done = [],0
@@ -80,17 +84,18 @@ def class_gradients(net, weights, x, y, cuts, held=0, batched=False)->list:
 
 # %% ../nbs/14_gradients.ipynb #ed24c0a7
 def class_means(net, weights, x, y, cuts, held=0, batched=False)->list:
-    "For each cut a list with one tensor, classes x D: mean features of the first images of each class (DM); `weights`, `y` are not used"
+    "For each cut a list of one tensor, classes x D: mean features of a class's first images (DM); no `weights`, no `y`"
     if coupled(net): return [[torch.stack([wide(feature_maps(net, o[:c])).mean(0) for o in x])] for c in cuts]
     def added(part, graph):
-        with torch.set_grad_enabled(graph): return wide(feature_maps(net, part.flatten(0, 1))).unflatten(0, part.shape[:2]).sum(1)
+        with torch.set_grad_enabled(graph): f = wide(feature_maps(net, part.flatten(0, 1)))
+        return f.unflatten(0, part.shape[:2]).sum(1)
     def prefixes(part): return prefix_means([[added(part[:,a:b], b > held)] for a,b in zip((0, *cuts), cuts)], cuts)
     each = [prefixes(part) for part in ([x] if batched else x.split(1))]
     return [[torch.cat([e[i][0] for e in each])] for i in range(len(cuts))]
 
 # %% ../nbs/14_gradients.ipynb #474dcaa0
 def momentum_step(x, velocity, grad, rate, momentum, visits=1, still=None):
-    "In place: the momentum steps from one visit of a class to the next, `visits` of them; rows where `still` stay and lose their velocity"
+    "In place: `visits` momentum steps, from a class's visit to its next; `still` rows stay and lose their velocity"
     velocity.mul_(momentum**visits).add_(grad)
     if still is not None: velocity.mul_(~still)
     x.sub_(velocity, alpha=rate*(1-momentum**visits)/(1-momentum))

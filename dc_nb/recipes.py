@@ -7,9 +7,9 @@ __all__ = ['named', 'strong_crop', 'adamw', 'one_box', 'fkd_cutmix', 'fkd', 'cel
            'judged', 'one_op', 'siamese', 'matching_cells', 'matching_sizes', 'parents', 'own_constants',
            'cifar_constants', 'imagenet_constants', 'prepared', 'Study', 'gram_densification', 'cifar10', 'cifar100',
            'tiny_imagenet', 'imagenet10', 'imagenet1k', 'rded_batch', 'earlier', 'digits', 'study', 'paper', 'cpu',
-           'small', 'with_alpha', 'with_flatness', 'with_regime', 'with_crop', 'letters', 'sized_study',
-           'MatchingStudy', 'match_cifar10', 'match_cifar100', 'match_svhn', 'match_imagenet10', 'match_digits',
-           'matching_study', 'match_paper', 'match_cpu', 'match_small', 'tree']
+           'small', 'with_alpha', 'with_flatness', 'with_regime', 'with_even_box', 'with_crop', 'letters',
+           'sized_study', 'MatchingStudy', 'match_cifar10', 'match_cifar100', 'match_svhn', 'match_imagenet10',
+           'match_digits', 'matching_study', 'match_paper', 'match_cpu', 'match_small', 'tree']
 
 # %% ../nbs/19_recipes.ipynb #678f4b21
 from collections.abc import Callable
@@ -254,6 +254,11 @@ def with_regime(study, regime:str):
     views = study.protocol.training.views
     keep = views if regime in ('live', 'stored') else tuple(v for v in views if getattr(v, 'func', v) not in (cutmix, mixup))
     return study.but(protocol__regime=regime, protocol__training__views=keep)
+
+def with_even_box(study):
+    "The study whose students see CutMix with the released codes' box"
+    even = lambda v: partial(v, even=True) if getattr(v, 'func', v) is cutmix else v
+    return study.but(protocol__training__views=tuple(map(even, study.protocol.training.views)))
 
 # %% ../nbs/19_recipes.ipynb #83aa79c1
 def with_crop(study, least:float):
