@@ -27,7 +27,8 @@ def random(
 )->CondensedSet:
     "`ipc` random real images of every class, without replacement"
     x = real(data, ipc, stream(seed, 'coreset', 'random'))
-    return CondensedSet(round8(x).cpu(), meta=dict(data.card, source=data.checksum, ipc=ipc, seed=seed, recipe='random'))
+    meta = dict(data.card, source=data.checksum, ipc=ipc, seed=seed, recipe='random')
+    return CondensedSet(round8(x).cpu(), meta=meta)
 
 # %% ../nbs/18_coresets.ipynb #e47cbe79
 @torch.no_grad()
@@ -48,7 +49,8 @@ def central_start(data, ipc:int, generator, observers=(), network='convnet_w32')
     enough(data, ipc)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     net = create(network, len(data.classes), data.shape[-1], data.shape[0], seed=seed).to(data.y.device)
-    return torch.stack([data.take(data.of_class(c)[central(net, data.take(data.of_class(c))[0], ipc, seed)])[0] for c in range(len(data.classes))])
+    classes = [data.take(data.of_class(c))[0] for c in range(len(data.classes))]
+    return torch.stack([x[central(net, x, ipc, seed)] for x in classes])
 
 # %% ../nbs/18_coresets.ipynb #d4a2dfbd
 @torch.no_grad()
@@ -68,13 +70,16 @@ def picked(choose, data, ipc:int, observers)->Tensor:
     classes = [data.take(data.of_class(c))[0] for c in range(len(data.classes))]
     return torch.stack([x[choose(last_features(observers[0].net, x), ipc)] for x in classes])
 
+# %% ../nbs/18_coresets.ipynb #d1e65ac2
 def kmeans(data, ipc:int, generator, observers=())->Tensor:
     "The image nearest to each of `ipc` k-means centres (scikit-learn's), no image twice"
     seed = int(torch.randint(2**31, (1,), generator=generator))
     def choose(f, n):
         centres = torch.from_numpy(KMeans(n, n_init=3, random_state=seed).fit(f.cpu().numpy()).cluster_centers_).to(f)
         far,out = torch.cdist(centres, f), []
-        for row in far: row[out] = float('inf'); out.append(int(row.argmin()))
+        for row in far:
+            row[out] = float('inf')
+            out.append(int(row.argmin()))
         return out
     return picked(choose, data, ipc, observers)
 
@@ -86,7 +91,8 @@ def herding(data, ipc:int, generator=None, observers=())->Tensor:
         for k in range(n):
             gap = ((total+f)/(k+1)-mean).square().sum(1)
             gap[out] = float('inf')
-            out.append(int(gap.argmin())); total = total+f[out[-1]]
+            out.append(int(gap.argmin()))
+            total = total+f[out[-1]]
         return out
     return picked(choose, data, ipc, observers)
 
@@ -105,12 +111,14 @@ def k_center(data, ipc:int, generator=None, observers=())->Tensor:
 @torch.no_grad()
 def confidence(data, ipc:int, generator=None, observers=(), rank:str='highest')->Tensor:
     "Images by the observers' mean probability of their class: 'highest', 'median' or 'lowest'"
-    if rank not in ('highest', 'median', 'lowest'): raise ValueError(f"rank {rank!r} is not one of 'highest', 'median', 'lowest'")
+    if rank not in ('highest', 'median', 'lowest'):
+        raise ValueError(f"rank {rank!r} is not one of 'highest', 'median', 'lowest'")
     if not observers: raise ValueError("this choice of images needs an observer to look at them")
     enough(data, ipc)
     def one(c):
         x = data.take(data.of_class(c))[0]
-        p = torch.stack([torch.cat([o.net.eval()(b).float().softmax(1)[:,c] for b in x.split(500)]) for o in observers]).mean(0)
+        sure = lambda net: torch.cat([net.eval()(b).float().softmax(1)[:,c] for b in x.split(500)])
+        p = torch.stack([sure(o.net) for o in observers]).mean(0)
         first = dict(highest=0, median=(len(x)-ipc)//2, lowest=len(x)-ipc)[rank]
         return x[p.argsort(descending=True)[first:first+ipc]]
     return torch.stack([one(c) for c in range(len(data.classes))])

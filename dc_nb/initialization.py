@@ -13,16 +13,18 @@ from .formation import tile
 from torch import Tensor
 
 # %% ../nbs/10_initialization.ipynb #69af07a2
-def noise(data, ipc:int, generator, observers=())->Tensor:
-    "Gaussian in normalised units (SRe2L, G-VBSM), clamped to valid pixels"
+def noise(data, ipc:int, generator, observers=(), clamp=True)->Tensor:
+    "Gaussian in normalised units (SRe2L, G-VBSM), clamped to valid pixels or as it is (DC)"
     z = torch.randn(len(data.classes), ipc, *data.shape, generator=generator)
     mean,std = [torch.tensor(v)[:,None,None] for v in (data.mean, data.std)]
-    return (z*std+mean).clamp(0, 1)
+    return (z*std+mean).clamp(0, 1) if clamp else z*std+mean
 
+# %% ../nbs/10_initialization.ipynb #78b6d5e4
 def enough(data, n:int, what='ipc'):
     "Refuse more images a class than the smallest class has"
     least = int(data.counts.min())
-    if n > least: raise ValueError(f"{what} {n} is more than the smallest class ({data.classes[int(data.counts.argmin())]!r}) has: at most {least}")
+    rare = data.classes[int(data.counts.argmin())]
+    if n > least: raise ValueError(f"{what} {n} is more than the smallest class ({rare!r}) has: at most {least}")
 
 def real(
     data, # the training `ImageSet`
@@ -36,11 +38,13 @@ def real(
     if not replace: enough(data, ipc)
     def pick(c):
         mine = data.of_class(c)
-        order = torch.randint(len(mine), (ipc,), generator=generator) if replace else torch.randperm(len(mine), generator=generator)[:ipc]
+        if replace: order = torch.randint(len(mine), (ipc,), generator=generator)
+        else: order = torch.randperm(len(mine), generator=generator)[:ipc]
         x = data.take(mine[order])[0]
         return flip(ipc, generator)(x) if mirror else x
     return torch.stack([pick(c) for c in range(len(data.classes))])
 
+# %% ../nbs/10_initialization.ipynb #60dbf153
 def in_order(data, ipc:int, generator=None, observers=())->Tensor:
     "The first images of every class as the data set has them (IDC's and MDC's released codes)"
     enough(data, ipc)
@@ -62,18 +66,21 @@ def surest_crops(
     enough(data, ipc*factor**2, 'ipc*factor^2 =')
     if data.shape[-1] % factor: raise ValueError(f"factor {factor} does not divide the side of {data.shape[-1]} pixels")
     images = max(images, ipc*factor**2)
-    return torch.stack([_surest(data, c, ipc, generator, observers[0].net, factor, images, crops, scale) for c in range(len(data.classes))])
+    def one(c): return _surest(data, c, ipc, generator, observers[0].net, factor, images, crops, scale)
+    return torch.stack([one(c) for c in range(len(data.classes))])
 
+# %% ../nbs/10_initialization.ipynb #c3002076
 @torch.no_grad()
 def _surest(data, c, ipc, generator, net, factor, images, crops, scale):
     mine = data.of_class(c)
     x,y = data.take(mine[torch.randperm(len(mine), generator=generator)[:images]])
-    tries = torch.stack([crop(len(x), generator, scale=scale, ratio=(1,1))(x) for _ in range(crops)])       # crops x images x ...
-    loss = torch.stack([F.cross_entropy(net(t).float(), y, reduction='none') for t in tries])
+    tries = torch.stack([crop(len(x), generator, scale=scale, ratio=(1,1))(x) for _ in range(crops)])
+    loss = torch.stack([F.cross_entropy(net(t).float(), y, reduction='none') for t in tries])     # crops x images
     best,which = loss.min(0)
     chosen = tries[which, torch.arange(len(x))][best.argsort()[:ipc*factor**2]]
-    parts = chosen.unflatten(0, (factor**2, ipc)).transpose(0, 1)                                            # ipc x factor^2 x ...
-    small = F.interpolate(parts.flatten(0, 1), [s//factor for s in data.shape[1:]], mode='bilinear', antialias=True) if factor > 1 else parts.flatten(0, 1)
+    small = chosen.unflatten(0, (factor**2, ipc)).transpose(0, 1).flatten(0, 1)                   # ipc*factor^2 x ...
+    side = [s//factor for s in data.shape[1:]]
+    if factor > 1: small = F.interpolate(small, side, mode='bilinear', antialias=True)
     return tile(small.unflatten(0, (ipc, factor**2)), factor)
 
 # %% ../nbs/10_initialization.ipynb #bae5a3c9

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from .core import Recipe,recipe
+from .core import Recipe,later,recipe
 from .data import CondensedSet
 from .freezing import frozen_size,policies
 from .gradient_matching import Images,Matching,MatchingRecipe,begin,condensed,ride
@@ -21,6 +21,7 @@ from .initialization import enough
 from .mls import feature_distances,gradient_distances,most_learnable
 from .models import create,feature_maps
 from .train import Training,accuracy,fit
+from fastcore.basics import patch
 
 # %% ../nbs/17_multisize.ipynb #cc057da9
 @torch.no_grad()
@@ -29,12 +30,16 @@ def features(sight, x)->torch.Tensor:
     syn,real = [feature_maps(sight.net, o).float() for o in (sight.see(x), sight.real)]
     return feature_distances(syn.unflatten(0, (len(x), -1)).mean(1), real)
 
+# %% ../nbs/17_multisize.ipynb #24e79fc4
 def gradients(sight, x)->torch.Tensor:
     "N-1 gradient distances of the stored images `x` of a class (MDC, Table 6)"
+    if [a.shape for a in sight.aim] != [w.shape for w in sight.weights.values()]:
+        raise ValueError("the signal `gradients` needs a method that compares gradients; with DM use `features`")
     tiles = sight.see(x).detach().unflatten(0, (len(x), -1))
     def one(o):
         y = torch.full((len(o),), sight.c, device=o.device)
-        return torch.autograd.grad(F.cross_entropy(wide(sight.net.body(o)), y, reduction='sum'), list(sight.weights.values()))
+        loss = F.cross_entropy(wide(sight.net.body(o)), y, reduction='sum')
+        return torch.autograd.grad(loss, list(sight.weights.values()))
     each = [torch.stack(w) for w in zip(*map(one, tiles))]
     return gradient_distances(each, tiles.shape[1], sight.aim)
 
@@ -65,10 +70,11 @@ class Multisize(Recipe):
     policy: str = 'paper'                # of freezing
     freeze: bool = True
     class_wise: bool = False             # each class chooses its own subset (Sec. A.3)
-    at_once: bool = True                 # S_[1] has its loss in the first round (paper); the released code begins after it
+    at_once: bool = True                 # S_[1] has its loss in the first round; the released code begins after it
     drift: bool = False                  # frozen images go on with their momentum (released code)
     decimals: int|None = None            # the released code rounds mean distances to 2 decimals before it compares
     common: bool = False                 # compare old and new images in the same networks
+    late: bool = later(False)            # S_[1], dropped at the first choice, is held one round later (released code)
 
     def __post_init__(self):
         policies[self.policy]
@@ -79,53 +85,88 @@ class Multisize(Recipe):
 class Schedule:
     "The choices so far: `sizes` holds a list for each class (one list for all unless `class_wise`)"
     def __init__(self, recipe:Multisize, classes:int, ipc:int):
-        if ipc < 2: raise ValueError("ipc 1 has no smaller subset: multisize condensation needs 2 images a class or more")
+        if ipc < 2: raise ValueError("ipc 1 has no smaller subset: multisize condensation needs 2 images a class")
         self.recipe,self.classes,self.ipc = recipe, classes, ipc
         self.sizes = [[1] if recipe.at_once else [] for _ in range(classes if recipe.class_wise else 1)]
-        self.sums,self.steps,self.before,self.old = None, 0, None, None
+        self.sums,self.steps,self.before,self.old,self.waits = None, 0, None, None, False
         self.trace = []                                     # (mean size, mean frozen size) of every round
 
     def _sizes(self, c): return self.sizes[c if self.recipe.class_wise else 0]
     def size(self, c)->int: return self._sizes(c)[-1] if self._sizes(c) else 0
     def held(self, c)->int:
         s = self._sizes(c)
-        return frozen_size(s[-1], s[-2], s[:-2], self.recipe.policy) if self.recipe.freeze and len(s) > 1 else 0
+        if not self.recipe.freeze or len(s) < 2 or self.waits: return 0
+        return frozen_size(s[-1], s[-2], s[:-2], self.recipe.policy)
     @property
     def drifts(self)->bool: return self.recipe.drift
     def watches(self, round)->bool: return round == 0 or (round+1) % self.recipe.period == 0
 
-    def look(self, sight, x):
-        "Add the distances of a class in one step; with `common` also those of the images at the last choice"
-        if self.recipe.judge: return
-        now = self.recipe.signal(sight, x)
-        then = self.recipe.signal(sight, self.old[sight.c]) if self.recipe.common and self.old is not None else torch.zeros_like(now)
-        if self.sums is None: self.sums = torch.zeros(2, self.classes, len(now), device=now.device)
-        self.sums[:,sight.c] += torch.stack([now, then])
-        self.steps += sight.c == 0
+# %% ../nbs/17_multisize.ipynb #efe32096
+@patch
+def look(self:Schedule, sight, x):
+    "Add the distances of a class in one step; with `common` also those of the images at the last choice"
+    r = self.recipe
+    if r.judge: return
+    now = r.signal(sight, x)
+    then = r.signal(sight, self.old[sight.c]) if r.common and self.old is not None else torch.zeros_like(now)
+    if self.sums is None: self.sums = torch.zeros(2, self.classes, len(now), device=now.device)
+    self.sums[:,sight.c] += torch.stack([now, then])
+    self.steps += sight.c == 0
 
-    def close(self, round, m):
-        "The end of a round for the images `m`: choose where distances were measured"
-        self.trace.append([sum(f(c) for c in range(self.classes))/self.classes for f in (self.size, self.held)])
-        if not self.watches(round): return
-        if self.recipe.judge: now,then = self.recipe.judge(m)[None].expand(len(self.sizes), -1), None
-        else: now,then = (self.sums if self.recipe.class_wise else self.sums.mean(1, keepdim=True))/self.steps
-        then = then if self.recipe.common and not self.recipe.judge and self.old is not None else self.before
-        if then is not None: self._choose(now, then)
-        elif not self.recipe.at_once: self.sizes = [[1] for _ in self.sizes]
-        self.before,self.old,self.sums,self.steps = now, m.x.clone(), None, 0
+@patch
+def measured(self:Schedule, m):
+    "(distances now, distances to compare them with or None), each 1 or classes x N-1"
+    r = self.recipe
+    if r.judge: return r.judge(m)[None].expand(len(self.sizes), -1), self.before
+    now,then = (self.sums if r.class_wise else self.sums.mean(1, keepdim=True))/self.steps
+    return now, then if r.common and self.old is not None else self.before
 
-    def _choose(self, now, then):
-        for sizes,a,b in zip(self.sizes, *(o if self.recipe.decimals is None else o.round(decimals=self.recipe.decimals) for o in (now, then))):
-            sizes.append(self.recipe.choose(a, b))
+# %% ../nbs/17_multisize.ipynb #8de2b198
+@patch
+def close(self:Schedule, round, m):
+    "The end of a round for the images `m`: choose where distances were measured"
+    r = self.recipe
+    self.trace.append([sum(f(c) for c in range(self.classes))/self.classes for f in (self.size, self.held)])
+    self.waits = False
+    if not self.watches(round): return
+    now,then = self.measured(m)
+    if then is not None:
+        self.choose(now, then)
+        self.waits = r.late and round+1 == r.period > 1      # S_[1] was chosen in round 0, for `period` rounds more
+    elif not r.at_once: self.sizes = [[1] for _ in self.sizes]
+    self.before,self.old,self.sums,self.steps = now, m.x.clone(), None, 0
 
-    def state(self): return {k:getattr(self, k) for k in ('sizes', 'sums', 'steps', 'before', 'old', 'trace')}
-    def restore(self, state, device): self.__dict__.update({k:v.to(device) if isinstance(v, torch.Tensor) else v for k,v in state.items()})
+@patch
+def choose(self:Schedule, now, then):
+    d = self.recipe.decimals
+    if d is not None: now,then = [o.round(decimals=d) for o in (now, then)]
+    for sizes,a,b in zip(self.sizes, now, then): sizes.append(self.recipe.choose(a, b))
+
+# %% ../nbs/17_multisize.ipynb #65333b18
+@patch
+def state(self:Schedule):
+    return {k:getattr(self, k) for k in ('sizes', 'sums', 'steps', 'before', 'old', 'trace', 'waits')}
+
+@patch
+def restore(self:Schedule, state, device):
+    place = lambda v: v.to(device) if isinstance(v, torch.Tensor) else v
+    self.__dict__.update({k:place(v) for k,v in state.items()})
 
 # %% ../nbs/17_multisize.ipynb #10f32e1f
 methods = ('A', 'B', 'C', 'MDC')
 
-def riders(recipe:MatchingRecipe, data, ipc:int, seed:int, which=methods, sizes=None, extra=Multisize(), variants=None)->dict:
-    "The `Images` that a comparison needs, by name; `extra` is used where the recipe has none of its own; `variants`: {label: Multisize} that ride along"
+# %% ../nbs/17_multisize.ipynb #842a7083
+def riders(
+    recipe:MatchingRecipe,
+    data, # the training `ImageSet`
+    ipc:int, # stored images a class of the largest set
+    seed:int,
+    which=methods, # of A, B, C, MDC
+    sizes=None, # of A; None: all up to `ipc`
+    extra=Multisize(), # MDC's choices, where the recipe has none of its own
+    variants=None # {label: Multisize} that ride along
+)->dict: # {name: Images}
+    "The images that a comparison needs"
     for o in which:
         if o not in methods: raise ValueError(f"{o!r} is not one of the methods {', '.join(methods)}")
     plain,start = recipe.but(extra=None), begin(recipe, data, ipc, seed)
@@ -140,15 +181,19 @@ def riders(recipe:MatchingRecipe, data, ipc:int, seed:int, which=methods, sizes=
     if 'A1' in out: out.pop('B0', None)
     return out
 
+# %% ../nbs/17_multisize.ipynb #7f5b7b20
 def collected(members:dict, which, ipc:int, seed:int)->dict:
     "{method: {size: CondensedSet}} of the members of a run: A's own sets, prefixes for the others"
-    whole = {k:condensed(m, seed, member=k) for k,m in members.items()}        # A and B from several, the others by their own name
+    whole = {k:condensed(m, seed, member=k) for k,m in members.items()}
     prefixes = lambda s: {n:s.first(n) for n in range(1, s.ipc+1)}
-    out = {}
-    if 'A' in which: out['A'] = {m.ipc:whole[k] for k,m in members.items() if k[0] == 'A' and k[1:].isdigit()} | ({ipc:whole['C']} if 'C' in which else {})
+    out = {}                                     # A and B are made of several members, the others have their own name
+    if 'A' in which:
+        out['A'] = {m.ipc:whole[k] for k,m in members.items() if k[0] == 'A' and k[1:].isdigit()}
+        if 'C' in which: out['A'][ipc] = whole['C']
     if 'B' in which:
         each = [whole[f'B{i}'] if f'B{i}' in whole else whole['A1'] for i in range(ipc)]
-        out['B'] = prefixes(CondensedSet(torch.cat([o.x for o in each], 1), factor=each[0].factor, meta=each[0].meta|dict(ipc=ipc, member='B')))
+        meta = each[0].meta | dict(ipc=ipc, member='B')
+        out['B'] = prefixes(CondensedSet(torch.cat([o.x for o in each], 1), factor=each[0].factor, meta=meta))
     out |= {k:prefixes(whole[k]) for k in which if k not in 'AB'}
     return {k:dict(sorted(out[k].items())) for k in which}
 
@@ -166,9 +211,11 @@ def together(
 )->dict: # {method: {size: CondensedSet}}
     "Condense by several methods over one trajectory of networks (networks that learn from real images)"
     enough(images, ipc*recipe.factor**2, 'ipc*factor^2 =')
-    run = ride(Matching(recipe.but(extra=None), images, riders(recipe, images, ipc, seed, which, sizes, extra), seed, batched), **kw)
+    members = riders(recipe, images, ipc, seed, which, sizes, extra)
+    run = ride(Matching(recipe.but(extra=None), images, members, seed, batched), **kw)
     return collected(run.members, which, ipc, seed)
 
+# %% ../nbs/17_multisize.ipynb #ebc18d15
 def one_of(method, recipe, images, ipc, seed, **kw): return together(recipe, images, ipc, seed, (method,), **kw)[method]
 
 def baseline_a(recipe, images, ipc:int, seed:int, **kw)->dict:
