@@ -15,7 +15,7 @@ from typing import Literal
 import matplotlib.pyplot as plt
 from .ablations import ablations
 from .core import table
-from .edc_runs import Edc,EdcRun,study_of,synthesis
+from .edc_runs import Edc,EdcRun,synthesis
 from .evaluation import Score,paired,score
 from .experiments import families,positive,text
 from .observers import Observer
@@ -33,7 +33,7 @@ class Ablation(Edc):
 def variants(run:EdcRun)->dict:
     "{label: study}: the study of the parameters first, under its method's name, then the ablation's"
     family = ablations[run.p.ablation]
-    planned = lambda method: study_of(run.p.model_copy(update=dict(method=method)), run.train.shape[-1])
+    planned = lambda method: run.planned_study(run.p.model_copy(update=dict(method=method)))
     others = family(run.study, planned) if 'planned' in signature(family).parameters else family(run.study)
     return {run.p.method:run.study} | others
 

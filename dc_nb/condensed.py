@@ -156,7 +156,9 @@ class CondensedSet(Dataset):
         "The set of `n` images a class: a slice of the rank axis"
         fits(1 <= n <= self.ipc, f"first({n}) of a set with {self.ipc} images a class: choose 1..{self.ipc}")
         more = _prefix_table(self, n) if self.table is not None and n < self.ipc else {}
-        return replace(self, **{k:t[:,:n] for k,t in self._parts().items()}, **more)
+        out = replace(self, **{k:t[:,:n] for k,t in self._parts().items()}, **more)
+        out.origin = self.origin
+        return out
     def by_class(self, *which):
         "Only these classes (numbers, names or ids), in this order; soft labels keep a column for every class"
         return _of_classes(self, numbers(which, self.names, self.meta.get('ids', ()), 'this condensed set'))
@@ -179,6 +181,12 @@ class CondensedSet(Dataset):
         "Batches of (images, labels), shuffled by `seed` (None: in order); `kw` goes to `DataLoader`"
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return DataLoader(_tensors(self, normalise), batch, shuffle=seed is not None, generator=generator, **kw)
+
+    origin = None # the run that made it, in this process; a file has none
+    def evaluate(self, test=None, seeds:int=3):
+        "Students on this set, beside students on random images where the run that made it is at hand (`dc_nb.condense`)"
+        from dc_nb.door import judged
+        return judged(self, test, seeds)
 
     @property
     def card(self)->dict: return _card(self)

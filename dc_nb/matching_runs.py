@@ -70,7 +70,7 @@ def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
     "The study that the parameters ask for; a recipe without subsets gets MDC's"
     s = matching_study(p.dataset, p.ipc, p.method, side)
     if s.matching.extra is None: s = s.but(matching__extra=multisize.Multisize())
-    s = matching_sizes[f'match_{p.preset}'](s, p.ipc)
+    s = matching_sizes[p.preset](s, p.ipc)
     direct = {f'matching__{k}':getattr(p, k) for k in ('factor', 'network', 'rounds', 'steps', 'learn', 'rate')}
     direct |= {f'matching__extra__{k}':getattr(p, k) for k in ('period', 'policy', 'class_wise', 'common')}
     direct |= dict(protocol__student=p.student, protocol__training__epochs=p.epochs)
@@ -84,9 +84,9 @@ def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
 class MdcRun(Run):
     "The stages of an MDC run; bad parameters stop it before a network trains"
     name,parameters = 'mdc', Mdc
-    def __init__(self, p:Mdc):
-        super().__init__(p)
-        self.study,self.which,self.sizes = matching_study_of(p, self.train.shape[-1]), compared(p), evaluated(p)
+    def __init__(self, p:Mdc, study:MatchingStudy|None=None, data:tuple|None=None):
+        super().__init__(p, data)
+        self.study,self.which,self.sizes = study or matching_study_of(p, self.train.shape[-1]), compared(p), evaluated(p)
         self.main = 'MDC' if 'MDC' in self.which else self.which[-1]            # whose set is kept
         self.variants = mdc_ablations[p.ablation](self.study.matching.extra) if p.ablation else {}
         self.which += tuple(self.variants)

@@ -6,15 +6,16 @@
 __all__ = ['named', 'strong_crop', 'adamw', 'one_box', 'fkd_cutmix', 'fkd', 'cells', 'before_edc', 'configs', 'sizes', 'moved',
            'judged', 'one_op', 'siamese', 'matching_cells', 'matching_sizes', 'parents', 'own_constants',
            'cifar_constants', 'imagenet_constants', 'prepared', 'Study', 'gram_densification', 'cifar10', 'cifar100',
-           'tiny_imagenet', 'imagenet10', 'imagenet1k', 'rded_batch', 'earlier', 'digits', 'study', 'paper', 'cpu',
-           'small', 'with_alpha', 'with_flatness', 'with_regime', 'with_even_box', 'with_crop', 'letters',
-           'sized_study', 'MatchingStudy', 'match_cifar10', 'match_cifar100', 'match_svhn', 'match_imagenet10',
-           'match_digits', 'matching_study', 'match_paper', 'match_cpu', 'match_small', 'tree']
+           'tiny_imagenet', 'imagenet10', 'imagenet1k', 'rded_batch', 'earlier', 'digits', 'study', 'epochs_for',
+           'paper', 'cpu', 'small', 'with_alpha', 'with_flatness', 'with_regime', 'with_even_box', 'with_crop',
+           'letters', 'sized_study', 'MatchingStudy', 'match_cifar10', 'match_cifar100', 'match_svhn',
+           'match_imagenet10', 'match_digits', 'matching_study', 'match_paper', 'match_cpu', 'match_small', 'tree']
 
 # %% ../nbs/19_recipes.ipynb #678f4b21
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import ceil
 
 import torch.nn.functional as F
 from .augment import (colour,crop,cutmix,cutmix_labels,cutout,dsa,flip,jitter,lighting,mixup,narrowing_crop,normalised,one_of,
@@ -215,26 +216,37 @@ def study(
 # %% ../nbs/19_recipes.ipynb #055e9653
 sizes = Registry('presets')
 
-@sizes
-def paper(study, ipc): return study
+def epochs_for(steps:int, images:int, batch:int, least:int, most:int=200)->int:
+    "Epochs of `images` in batches that take about `steps` steps, within bounds"
+    return min(most, max(least, ceil(steps/ceil(images/batch))))
+
+def _shorter(s, ipc, classes, steps, ema, batch):
+    "A student of about `steps` steps: a shorter memory, if it has one, and no batch that takes the whole set"
+    t = s.protocol.training
+    batch = min(t.batch, batch)
+    epochs = epochs_for(steps, classes*ipc, batch, 10, 240)
+    return dict(protocol__training__batch=batch, protocol__training__epochs=epochs) | (dict(protocol__training__ema=ema) if t.ema else {})
+
+def _squeezed(s, usual, steps, images):
+    "Epochs of the observers: about `steps` steps; a recipe that takes fewer than the usual epochs keeps them"
+    if s.squeeze.epochs < usual or images is None: return min(s.squeeze.epochs, usual)
+    return epochs_for(steps, images, s.squeeze.batch, 2)
 
 @sizes
-def cpu(study, ipc):
-    "Within an hour on two cores for CIFAR-10 at IPC 10: three of the paper's observers, 240 steps of the student"
+def paper(study, ipc, classes=10, images=None): return study
+
+@sizes
+def cpu(study, ipc, classes=10, images=None):
+    "Within an hour on two cores for CIFAR-10 at IPC 10: three of the paper's observers, 2346 steps of each, 240 of the student"
     observers = ('convnet_w128', 'mobilenet_v2', 'convnet_w32') if len(study.observers) > 1 else ('mobilenet_v2',)
-    return study.but(observers=observers, squeeze__epochs=min(study.squeeze.epochs, 3), protocol__training__epochs=60, **_shorter(study, .98, 100))
+    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 3, 2346, images), **_shorter(study, ipc, classes, 240, .98, 100))
 
 @sizes
-def small(study, ipc):
+def small(study, ipc, classes=10, images=None):
     "About a minute on two cores for digits; the student takes about 100 steps, so its average must forget faster"
     observers = ('convnet_d1', 'convnet_d2', 'wrn_16_2') if len(study.observers) > 1 else ('wrn_16_2',)
-    return study.but(observers=observers, squeeze__epochs=min(study.squeeze.epochs, 8), synthesis__steps=min(study.synthesis.steps, 60), protocol__student='convnet_d1',
-        protocol__training__epochs=100 if ipc == 1 else 25, **_shorter(study, .9, 25))
-
-def _shorter(study, ema, batch):
-    "Fewer steps of the student: a shorter memory, if it has one, and no batch that takes the whole set"
-    t = study.protocol.training
-    return dict(protocol__training__batch=min(t.batch, batch)) | (dict(protocol__training__ema=ema) if t.ema else {})
+    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 8, 150, images), synthesis__steps=min(study.synthesis.steps, 60),
+        protocol__student='convnet_d1', **_shorter(study, ipc, classes, 100, .9, 25))
 
 # %% ../nbs/19_recipes.ipynb #20d620de
 def with_alpha(study, alpha:float):
@@ -281,10 +293,11 @@ def letters(edc:Study)->dict:
 # %% ../nbs/19_recipes.ipynb #8b9c7886
 for k,v in letters(named['edc']).items(): named[f'config_{k.lower()}'] = v
 
-def sized_study(dataset:str, ipc:int, method:str, preset:str, side:int=32)->Study:
-    "`study` at the budget of a preset; a letter is taken from EDC at that budget"
-    if method in configs: return letters(sizes[preset](study(dataset, ipc, 'edc', side), ipc))[method[-1].upper()]
-    return sizes[preset](study(dataset, ipc, method, side), ipc)
+def sized_study(dataset:str, ipc:int, method:str, preset:str, side:int=32, classes:int=10, images:int|None=None)->Study:
+    "`study` at the budget of a preset, for so many classes and training images; a letter is taken from EDC at that budget"
+    size = partial(sizes[preset], ipc=ipc, classes=classes, images=images)
+    if method in configs: return letters(size(study(dataset, ipc, 'edc', side)))[method[-1].upper()]
+    return size(study(dataset, ipc, method, side))
 
 # %% ../nbs/19_recipes.ipynb #92a8b380
 moved = partial(normalised, views=dsa('color_crop_flip_scale_rotate'))

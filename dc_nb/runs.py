@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['early', 'published_classes', 'tables', 'sized', 'data_of', 'Run', 'with_study', 'enough_images', 'fit_disk',
-           'weight_file', 'read_weights', 'blank', 'network', 'timed', 'subset', 'given', 'labels', 'student', 'scored',
-           'numbers', 'difference_of', 'origins', 'joined', 'stage_seconds', 'common_row', 'as_published', 'scale',
-           'signed', 'planned', 'plan_table', 'keep', 'publish']
+           'weight_file', 'read_weights', 'blank', 'network', 'timed', 'subset', 'given', 'labels', 'carrying',
+           'student', 'scored', 'numbers', 'difference_of', 'origins', 'joined', 'stage_seconds', 'common_row',
+           'as_published', 'scale', 'signed', 'planned', 'plan_table', 'keep', 'publish']
 
 # %% ../nbs/20a_runs.ipynb #695c963a
 import json,os
@@ -27,7 +27,7 @@ from . import cells
 from .coresets import random
 from .data import CondensedSet,DataError,load
 from .augment import for_images
-from .evaluation import Score,own_labels,paired,score,student as fresh_student,training_set
+from .evaluation import Score,own_labels,own_table,paired,score,student as fresh_student,training_set
 from .experiments import ParameterError,append_row,home,roomy,rows,writable
 from .initialization import enough
 from .models import builder,create
@@ -71,12 +71,12 @@ class Run:
     "Folders, device, data and common stages of a run; `p` are its parameters, `study` its recipe"
     name,parameters = '', None                                  # of the family
 
-    def __init__(self, p):
+    def __init__(self, p, data:tuple|None=None):
         self.p,self.out = p, writable(home()/p.out)
         self.device = torch.device(p.device if p.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
         if self.device.type == 'cpu': keep_memory()
         self.store = Store(writable(self.out/'cache'), self.device, p.stale, p.every, self.amp)
-        self.train,self.test = data_of(p, self.device)
+        self.train,self.test = [o.to(self.device) for o in data] if data else data_of(p, self.device)
         self.source = digest(self.train.checksum, self.test.checksum, self.train.mean, self.train.std)
 
     def amp(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)
@@ -209,11 +209,24 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
     return Stage('labels', f'labels, {title}', depends, make, read, (*images, *teachers), ceil(training.epochs*ceil(n/training.batch)/max(1, 250//min(training.batch, n))), roots,
         partial(probe, name='table'))
 
+# %% ../nbs/20a_runs.ipynb #cbc2abce
+def carrying(run:Run, condensed:CondensedSet, table, seed:int)->CondensedSet:
+    "The set with the label table of the students of this seed, so that one can be trained from the file alone"
+    training,protocol = run.study.protocol.training, run.study.protocol
+    views = spell(for_images(training.views, run.train))
+    about = dict(epochs=training.epochs, batch=training.batch, views=views, seed=seed, labellers=list(protocol.labellers or run.study.observers))
+    return replace(condensed, table=table, meta={**condensed.meta, 'table':about})
+
 # %% ../nbs/20a_runs.ipynb #621e6ed9
+def _brought(condensed, protocol, train, seed):
+    table = own_table(condensed, protocol, train, seed)
+    if table is None: raise ValueError("these labels are asked from teachers, and the set brings no table of theirs; ask for hard labels, or give teachers")
+    return table
+
 def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(), teachers:tuple=())->Stage:
     "The stage of one student of `pick(values of images)`; its value is the accuracy at the last epoch"
     protocol = run.study.protocol
-    table = (labels(run, images, pick, what, teachers, seed, title),) if protocol.regime in ('live', 'stored') else ()
+    table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live', 'stored') else ()
     asked = teachers if protocol.regime == 'fixed' else ()
     def make(job):
         values = job.inputs
@@ -222,6 +235,7 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
         training = protocol.training.but(views=for_images(protocol.training.views, train))
         own = own_labels(condensed, protocol, asked)
         if table: objective = from_table(protocol.loss, rest[0])
+        elif protocol.regime in ('live', 'stored'): objective = from_table(protocol.loss, _brought(condensed, protocol, train, seed))
         elif protocol.regime == 'fixed': objective = fixed(protocol.loss, train, [net for net,_ in rest], training, seed, None if own is None else own.to(run.device))
         else: objective = hard
         net,losses = fit(fresh_student(protocol, train, seed), train, training, seed, objective, job.part, job.every, job.tick)
