@@ -43,8 +43,9 @@ def callback(o)->bool:
 
 def members(cls)->dict:
     "{name: function or property} of the public methods that a class of ours defines, patched ones included"
-    out = {}
+    out,choices = {}, vars(cls).get('__annotations__', {})          # a field whose default is a function is no method
     for k,v in vars(cls).items():
+        if k in choices: continue
         f = v.fget if isinstance(v, property) else v.func if hasattr(v, 'func') and not isinstance(v, partial) else getattr(v, '__func__', v)
         said = k[0] != '_' or k == '__call__' and getattr(f, '__doc__', None)
         if said and inspect.isfunction(f) and f.__module__.startswith(PACKAGE): out[k] = v
@@ -249,7 +250,7 @@ def page(name, module, title, summary, docname, labels, git)->str:
     entries = '\n'.join(entry(k, o, module, labels, git) for k,o in exported(module).items())
     source = f'[{title}](/{docname}.ipynb) is the notebook of this module.' if docname else ''
     return f"""(module-{name})=
-# `{PACKAGE}.{name}`
+# {PACKAGE}.{name}
 
 > {summary or unlinked(doc(module)) or 'Exported names.'}
 

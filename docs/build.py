@@ -12,7 +12,7 @@ from pathlib import Path
 import api
 import check
 import runs
-from stage import ROOT, Links, Names, doors, label, defined, directives, notebooks, staged, text, unlinked
+from stage import ROOT, Links, Names, doors, label, defined, directives, notebooks, read_table, staged, text, unlinked
 
 HERE = Path(__file__).resolve().parent
 
@@ -31,15 +31,17 @@ def toctree(entries, caption='', hidden=True, depth=1)->str:
     options = [f':maxdepth: {depth}', *([f':caption: {caption}'] if caption else []), *([':hidden:'] if hidden else [])]
     return '\n'.join(['```{toctree}', *options, '', *entries, '```'])
 
+def short_title(book)->str: return read_table().get('titles', {}).get(book.slug, book.title)
+
 def listed(books)->str:
     "Notebooks as a list: title, what it is about"
-    return '\n'.join(f"- [{b.title}](/{b.docname}.ipynb)" + (f": {lower(b.summary)}" if b.summary else '') for b in books)
+    return '\n'.join(f"- [{short_title(b)}](/{b.docname}.ipynb)" + (f": {lower(b.summary)}" if b.summary else '') for b in books)
 
 def lower(s)->str: return s[0].lower()+s[1:] if s[:1].isupper() and s[1:2].islower() else s
 
 def grouped(groups)->str:
     "The groups of a door, each a heading, a list, and its part of the side bar"
-    return '\n\n'.join(f"## {title}\n\n{listed(books)}\n\n{toctree([f'/{b.docname}' for b in books], title)}" for title,books in groups.items())
+    return '\n\n'.join(f"## {title}\n\n{listed(books)}\n\n{toctree([f'{short_title(b)} </{b.docname}>' for b in books], title)}" for title,books in groups.items())
 
 def filled(name, **values)->str:
     "pages/NAME with its {{ values }}"
@@ -93,7 +95,7 @@ def door_pages(pages, books, house, modules, root):
     terminal = f"[Every command](commands.md) has its options on one page.\n\n{toctree(['commands'], 'Commands')}"
     write(pages/'run.md', filled('run.md', hours=runs.hours(root/'results', runs.sayer(books)), parameters=f'## Parameters\n\n{terminal}\n\n{tables}', groups=grouped(house['run'])))
     listing = '\n'.join(f"- [`dc_nb.{k}`](api/{k}.md): {lower(first_line(m))}" for k,m in modules.items())
-    write(pages/'use.md', filled('use.md', groups=grouped(house['use']), sets=set_pages(pages), modules=f"{listing}\n\n{toctree([f'api/{k}' for k in modules], 'API')}"))
+    write(pages/'use.md', filled('use.md', groups=grouped(house['use']), sets=set_pages(pages), modules=f"{listing}\n\n{toctree([f'{k} <api/{k}>' for k in modules], 'API')}"))
 
 def first_line(module)->str: return unlinked((module.__doc__ or 'exported names').strip().splitlines()[0])
 

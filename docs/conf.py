@@ -20,6 +20,7 @@ language = 'en'
 extensions = ['myst_nb', 'sphinx.ext.mathjax']
 nb_execution_mode = 'off'                                   # the committed outputs are shown
 nb_merge_streams = True
+nb_code_prompt_show = nb_code_prompt_hide = 'Imports'      # the only cells that are folded
 nb_render_markdown_format = 'myst'
 myst_enable_extensions = ['amsmath', 'attrs_block', 'colon_fence', 'deflist', 'dollarmath', 'fieldlist']
 myst_heading_anchors = 3
@@ -40,13 +41,14 @@ html_theme = 'pydata_sphinx_theme'
 html_title = project
 html_static_path = [str(HERE/'static')]
 html_css_files = ['site.css']
+html_sidebars = dict(index=[], gallery=[])
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = dict(
     logo=dict(text=project),
     navbar_align='left', header_links_before_dropdown=6, navbar_persistent=[], navbar_end=['search-button', 'theme-switcher'],
     secondary_sidebar_items=['page-toc'], show_prev_next=True, footer_start=['copyright'], footer_end=[], show_toc_level=2, navigation_with_keys=False,
-    pygments_light_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark', back_to_top_button=False)
+    pygments_light_style='github-light', pygments_dark_style='github-dark', back_to_top_button=False)
 html_context = dict(default_mode='auto')
 
 def mathjax(app, error):

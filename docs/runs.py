@@ -114,16 +114,12 @@ NAMES = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', digits='digits', imagenet
 def nice(dataset): return NAMES.get(dataset, dataset)
 
 def heading(f)->str:
-    "A human title of a figure"
+    "A human title of a figure, below that of its group"
     r,stem = f['row'], f['stem']
     if not r: return stem.replace('-', ' ').replace('_', ' ')
-    where = f"{nice(r['dataset'])}, {r['ipc']} images a class"
-    kind = stem.split('-')[0]
-    what = dict(edc='EDC: start and result', letters='EDC letter by letter: CONFIG A to G', mdc='MDC: accuracy by size').get(kind, '')
-    if kind == 'ablation': what = f"EDC, ablation {r['ablation'].replace('_', ' ')}"
-    if kind == 'mdc' and r.get('ablation'): what = f"MDC, ablation {r['ablation'].replace('_', ' ')}"
-    if f['part'] == 'images': what = what.split(':')[0] + ': the images'
-    return f'{what}; {where}'
+    what = r['ablation'].replace('_', ' ') if r.get('ablation') and not stem.startswith('letters') else dict(edc='start and result', mdc='accuracy by size').get(stem.split('-')[0], '')
+    images = 'the images' if f['part'] == 'images' else what
+    return ', '.join(filter(None, [images[:1].upper()+images[1:], f"{nice(r['dataset'])}", f"{r['ipc']} images a class"]))
 
 def told(f)->str:
     "Scale, number of runs and students, machine, commit: what a reader must know of the numbers"
@@ -152,16 +148,18 @@ def gallery(figures, docs)->str:
 def shown(f, docs)->str:
     name,said = f['file'].name, about(f, docs)
     files = ' · '.join(f'[{e[1:].upper()}](figures/{f["stem"]}{e})' for e in ('.svg', '.csv') if f['file'].with_suffix(e).exists())
-    lines = [f"(figure-{f['stem']})=", f"### {heading(f)}\n", f'{said}\n' if said else '', f"```{{image}} figures/{name}\n:alt: {heading(f)}\n:target: _images/{name}\n```\n", f'{told(f)}\n']
+    lines = [f"(figure-{f['stem']})=", f"### {heading(f)}\n", f'{said}\n' if said else '', f"```{{image}} figures/{name}\n:alt: {heading(f)}\n:target: _images/{name}\n```\n", f'{{.where}}\n{told(f)}\n']
     lines += [f"Drawn by `{f['drawn']}`" + (f" from the row of\n\n    {f['ran']}\n" if f['ran'] else '\n') if f['from_rows'] else f"Drawn by\n\n    {f['drawn']}\n"]
     return '\n'.join([*lines, f'{files}\n' if files else ''])
 
 # --- hours
 
 def clock(seconds)->str:
-    "'48 s', '12 min', '3.4 h'"
-    if seconds < 90: return f'{seconds:.0f} s'
-    return f'{seconds/60:.0f} min' if seconds < 5400 else f'{seconds/3600:.1f} h'
+    "'48 s', '12 min', '3.4 h', never broken over two lines"
+    if seconds < 90: return f'{seconds:.0f}\N{NO-BREAK SPACE}s'
+    return f'{seconds/60:.0f}\N{NO-BREAK SPACE}min' if seconds < 5400 else f'{seconds/3600:.1f}\N{NO-BREAK SPACE}h'
+
+def plain_machine(m)->str: return re.sub(r'\(R\)|\(TM\)| Processor| CPU', '', m)
 
 def hours(results, say)->str:
     "What runs took, from their rows: the last of each kind"
@@ -172,7 +170,7 @@ def hours(results, say)->str:
     def line(r):
         s = r['seconds']
         stages = ', '.join(f'{k} {clock(v)}' for k,v in s.items())
-        return f"| `{say(r)}` | {clock(sum(s.values()))} | {stages} | {r.get('memory', '–')} GiB | {r['machine']} |"
+        return f"| `{say(r)}` | {clock(sum(s.values()))} | {stages} | {r.get('memory', '–')} GiB | {plain_machine(r['machine'])} |"
     ordered = sorted(last.values(), key=lambda r: sum(r['seconds'].values()))
     return '\n'.join(['| command | in all | of it | memory | machine |', '| --- | --- | --- | --- | --- |', *map(line, ordered)])
 

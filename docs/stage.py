@@ -57,9 +57,11 @@ def notebooks(nbs=ROOT/'nbs')->list:
 
 # --- doors
 
+def read_table(table=ROOT/'docs'/'doors.toml')->dict: return tomllib.loads(Path(table).read_text(encoding='utf-8'))
+
 def doors(books, table=ROOT/'docs'/'doors.toml')->dict:
     "{door: {group: [Notebook]}} by the table; a notebook that no list names goes where its folder goes"
-    groups = tomllib.loads(Path(table).read_text(encoding='utf-8'))['group']
+    groups = read_table(table)['group']
     named = {n:i for i,g in reversed(list(enumerate(groups))) for n in g.get('notebooks', ())}
     folders = {f:i for i,g in reversed(list(enumerate(groups))) for f in g.get('folders', ())}
     where = {b.path: named.get(b.slug, folders.get(b.folder, folders.get('.'))) for b in books}
