@@ -55,7 +55,7 @@ readme: install  ## README.md from nbs/index.ipynb (run that notebook first)
 
 .PHONY: docs docs-serve
 docs: install  ## the documentation site in _docs/site, from the committed outputs; make docs-serve shows it
-	$(BIN)/python docs/build.py $(ARGS)
+	$(BIN)/python docs/house.py $(ARGS)
 
 docs-serve:  ## show _docs/site at localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/site 8000

@@ -1,4 +1,4 @@
-"Sphinx reads this file; the pages come from build.py"
+"Sphinx reads this file; the pages come from house.py"
 import sys
 from configparser import ConfigParser
 from importlib.metadata import files
@@ -41,6 +41,7 @@ html_theme = 'pydata_sphinx_theme'
 html_title = project
 html_static_path = [str(HERE/'static')]
 html_css_files = ['site.css']
+html_favicon = str(HERE/'static'/'icon.svg')
 html_sidebars = dict(index=[], gallery=[])
 html_show_sourcelink = False
 html_copy_source = False

@@ -91,7 +91,7 @@ def figure(file, known, say, results=ROOT/'results')->dict:
     from_rows = all(file.with_suffix(e).exists() for e in ('.svg', '.csv'))             # what run_figures keeps
     ran = say(row) if row else None
     drawn = DRAWN.get(stem) or ('make figures' if from_rows else ran)
-    if not drawn: raise PageError(f"figures/{file.name}: no row of results/ has this name and no .svg and .csv lie beside it; add its command to DRAWN in docs/runs.py")
+    if not drawn: raise PageError(f"figures/{file.name}: no row of results/ has this name and no .svg and .csv lie beside it; add its command to DRAWN in docs/commands.py")
     return dict(stem=stem, file=file, row=row, ran=ran if drawn != ran else None, drawn=drawn, from_rows=from_rows, part=stem[len(of)+1:] if of else '')
 
 def last_like(wanted, results):

@@ -9,10 +9,13 @@ import time
 from configparser import ConfigParser
 from pathlib import Path
 
+from stage import ROOT             # first: the library of this checkout is the one whose pages are made
+
+sys.path.insert(0, str(ROOT))
 import api
-import check
-import runs
-from stage import ROOT, Links, Names, doors, label, defined, directives, notebooks, read_table, staged, text, unlinked
+import checks
+import commands
+from stage import Links, Names, defined, directives, doors, label, notebooks, read_table, staged, text, unlinked
 
 HERE = Path(__file__).resolve().parent
 
@@ -80,9 +83,9 @@ def run_pages(pages, books, figures, root):
     from dc_nb.ablations import ablations, mdc_ablations
     from dc_nb.cli import main
     said = {k:(f.__doc__ or '') for r in (mdc_ablations, ablations) for k,f in r.items()}
-    say,known = runs.sayer(books), runs.stems(root/'results')
-    write(pages/'gallery.md', runs.gallery([runs.figure(f, known, say, root/'results') for f in figures], said))
-    write(pages/'commands.md', runs.terminal(main))
+    say,known = commands.sayer(books), commands.stems(root/'results')
+    write(pages/'gallery.md', commands.gallery([commands.figure(f, known, say, root/'results') for f in figures], said))
+    write(pages/'commands.md', commands.terminal(main))
 
 def door_pages(pages, books, house, modules, root):
     index = next((b for b in books if b.slug == 'index'), books[0])
@@ -90,10 +93,10 @@ def door_pages(pages, books, house, modules, root):
     write(pages/'index.md', filled('index.md', results=f'/{index.docname}.ipynb', toctree=toctree(['Read <read>', 'Run <run>', 'Use <use>', 'Gallery <gallery>'])))
     start = f"**New here?** [{tour.title}](/{tour.docname}.ipynb) takes ten minutes." if tour else ''
     write(pages/'read.md', filled('read.md', start=start, groups=grouped(house['read'])))
-    takes = [b for g in house['run'].values() for b in g if runs.parameters(b)]
-    tables = '\n\n'.join(f"### [{b.title}](/{b.docname}.ipynb)\n\n{runs.parameter_table(b)}" for b in takes)
+    takes = [b for g in house['run'].values() for b in g if commands.parameters(b)]
+    tables = '\n\n'.join(f"### [{b.title}](/{b.docname}.ipynb)\n\n{commands.parameter_table(b)}" for b in takes)
     terminal = f"[Every command](commands.md) has its options on one page.\n\n{toctree(['commands'], 'Commands')}"
-    write(pages/'run.md', filled('run.md', hours=runs.hours(root/'results', runs.sayer(books)), parameters=f'## Parameters\n\n{terminal}\n\n{tables}', groups=grouped(house['run'])))
+    write(pages/'run.md', filled('run.md', hours=commands.hours(root/'results', commands.sayer(books)), parameters=f'## Parameters\n\n{terminal}\n\n{tables}', groups=grouped(house['run'])))
     listing = '\n'.join(f"- [`dc_nb.{k}`](api/{k}.md): {lower(first_line(m))}" for k,m in modules.items())
     write(pages/'use.md', filled('use.md', groups=grouped(house['use']), sets=set_pages(pages), modules=f"{listing}\n\n{toctree([f'{k} <api/{k}>' for k in modules], 'API')}"))
 
@@ -121,7 +124,7 @@ def build(out=ROOT/'_docs', jobs=1)->int:
     if failed := sphinx(pages, site, jobs): return failed
     if (pages/'extra').exists(): shutil.copytree(pages/'extra', site, dirs_exist_ok=True)
     (site/'.nojekyll').touch()                                  # else GitHub Pages leaves out folders that begin with _
-    found = check.problems(site)
+    found = checks.problems(site)
     print('\n'.join(found) or f"{len(list(site.rglob('*.html')))} pages in {time.monotonic()-begun:.0f} s; every link leads somewhere, nothing comes from another host\n{site/'index.html'}")
     return bool(found)
 

@@ -1,0 +1,346 @@
+"The documentation site: what becomes of notebooks, names and figures; then the built site in a browser"
+import ast
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT/'docs'))
+pytest.importorskip('fastcore')
+import api
+import checks
+import commands
+import house
+from stage import Links, Names, Notebook, PageError, defined, directives, doors, label, notebooks, only_imports, outside_code, staged
+
+# --- notebooks
+
+def md(s): return dict(cell_type='markdown', id='a', metadata={}, source=s.splitlines(True))
+def code(s, outputs=(), tags=()): return dict(cell_type='code', id='b', metadata=dict(tags=list(tags)) if tags else {}, source=s.splitlines(True), outputs=list(outputs), execution_count=3)
+def book(path, *cells): return Notebook(Path(path), list(cells))
+
+MOMENTS = book('concepts/1_moments.ipynb', code('#| default_exp moments'), md('# The shape of a cloud\n\n> Mean and variance.\n\nMore, with `pool`.'))
+RUNS = book('20a_runs.ipynb', md('# Runs\n\nSee [moments](06_moments.ipynb#pooling).'))
+
+def test_a_notebook_says_its_name():
+    assert (MOMENTS.slug, MOMENTS.folder, MOMENTS.title, MOMENTS.summary, MOMENTS.module) == ('moments', 'concepts', 'The shape of a cloud', 'Mean and variance.', 'moments')
+    assert (RUNS.slug, RUNS.folder, RUNS.docname, RUNS.module) == ('runs', '.', 'nbs/20a_runs', None)
+    assert book('3_x.ipynb', md('text')).title == '3_x'
+
+def test_directives_and_definitions():
+    assert directives('#| export\n#| eval: false\nx = 1\n#| no') == ({'export':None, 'eval':'false'}, 'x = 1\n#| no')
+    assert only_imports('import a\nfrom b import c') and not only_imports('import a\na.b()') and not only_imports('%time x')
+    assert defined('class A(B):\n  x = 1\n  def f(self): pass\n@patch\ndef g(self:A): pass\nh,_i = 1,2\n%m') == []
+    assert defined('class A(B):\n  def f(self): pass\n@patch(as_prop=True)\ndef g(self:A): pass\nh,i = 1,2\nj:int = 3') == ['A', 'A.f', 'A.g', 'h', 'i', 'j']
+    assert label('core', 'recipe') != label('core', 'Recipe') and label('a', 'B.c_d') == 'source-a-b-class-c-d'
+
+def page(*cells, exported=None, books=()):
+    b = book('1_toy.ipynb', *cells)
+    out = staged(b, Links([b, *books], 'https://git'), Names(exported or {}))
+    return out['cells'], '\n'.join(''.join(c['source']) for c in out['cells'])
+
+def test_what_a_page_shows():
+    cells,text = page(code('#| default_exp toy'), md('# Toy\n\n> Plays.\n\nMore.'), code('#| export\nimport os'), code('#| export\ndef f(x): return x'), code('#| hide\nsecret'),
+        code('f(1)', [dict(output_type='stream', name='stdout', text=['1'])], ['remove_input']))
+    assert 'secret' not in text and 'default_exp' not in text and '#|' not in text
+    assert '(source-toy-f)=' in text and text.index('(source-toy-f)=') < text.index('def f')
+    assert text.index('> Plays.') < text.index('{.where}') < text.index('More.') and '#module-toy' in text
+    tags = {''.join(c['source']):c['metadata'].get('tags') for c in cells}
+    assert tags['import os'] == ['exported', 'hide-input'] and tags['f(1)'] == ['remove-input']
+    assert all(c.get('execution_count') is None for c in cells) and all(c['id'] for c in cells)
+
+# --- links
+
+LINKS = Links([MOMENTS, RUNS], 'https://git', ('letters-cifar10-ipc10',), ROOT)
+
+def test_links_find_notebooks_wherever_they_lie():
+    assert LINKS.rewrite(RUNS, 'See [m](06_moments.ipynb#pooling) and [w](https://x.org/a.ipynb).') == 'See [m](concepts/1_moments.ipynb#pooling) and [w](https://x.org/a.ipynb).'
+    assert LINKS.rewrite(MOMENTS, '[`r`](../20a_runs.ipynb "runs") [here](#top)') == '[`r`](../20a_runs.ipynb "runs") [here](#top)'
+    with pytest.raises(PageError, match='1_moment.ipynb, which is not in nbs/; did you mean 1_moments.ipynb'): LINKS.rewrite(RUNS, '[m](1_moment.ipynb)')
+
+def test_links_to_figures_and_files():
+    assert LINKS.rewrite(RUNS, '[f](../figures/letters-cifar10-ipc10.png)') == '[f](#figure-letters-cifar10-ipc10)'
+    assert LINKS.rewrite(MOMENTS, '![f](../figures/letters-cifar10-ipc10.png)') == '![f](../../figures/letters-cifar10-ipc10.png)'       # moved down a folder, link as it was
+    assert LINKS.rewrite(RUNS, '[c](../CONTRIBUTING.md)') == '[c](https://git/CONTRIBUTING.md)'
+    with pytest.raises(PageError, match='nothing.md, which does not exist'): LINKS.rewrite(RUNS, '[c](nothing.md)')
+    with pytest.raises(PageError, match='is not in figures'): LINKS.rewrite(RUNS, '![c](../CONTRIBUTING.md)')
+
+def test_code_is_no_link():
+    for text in ('`a[i](x.md)`', '```\n[a](no.ipynb)\n```', 'Text:\n\n    m[a](no.ipynb)\n'): assert LINKS.rewrite(RUNS, text) == text
+    assert outside_code('a `b` c', str.upper) == 'A `b` C'
+    with pytest.raises(PageError): LINKS.rewrite(RUNS, '- item\n    goes on [a](no.ipynb)')
+
+def test_names_become_links_to_their_entries():
+    names = Names({'core':{'table', 'stream', 'Recipe', 'Recipe.but'}, 'moments':{'pool', 'rate'}, 'mls':{'rate', 'most_learnable'}})
+    linked = lambda s, m=None: names.link(s, m)
+    assert linked('`most_learnable`') == '{py:obj}`most_learnable <dc_nb.mls.most_learnable>`'
+    assert linked('`core.stream()` and `Recipe.but`').count('{py:obj}') == 2
+    for text in ('`table` of a `rate`', '# `Recipe`', '[`Recipe`](x)', '```\n`Recipe`\n```', '$`Recipe`$', '{py:obj}`Recipe`', '`a Recipe`'): assert linked(text) == text
+    assert linked('`pool`', 'moments') == '{py:obj}`pool <dc_nb.moments.pool>`'
+    assert linked('`Recipe` is a `Recipe`').count('{py:obj}') == 1                      # once a cell is enough
+
+# --- doors
+
+def test_every_notebook_lies_behind_one_door():
+    books = notebooks(ROOT/'nbs')
+    house_of = doors(books)
+    assert list(house_of) == ['read', 'run', 'use']
+    shown = [b.path for groups in house_of.values() for g in groups.values() for b in g]
+    assert sorted(shown) == sorted(b.path for b in books)
+
+def test_a_new_notebook_goes_where_its_folder_goes():
+    new = [book(f'{f}1_new_{f[:3]}.ipynb') for f in ('concepts/', 'library/', 'experiments/', 'guides/', 'elsewhere/', '')]
+    where = {b.path.parts[0]:d for d,groups in doors(new).items() for g in groups.values() for b in g}
+    assert where == {'concepts':'read', 'library':'use', 'experiments':'run', 'guides':'use', 'elsewhere':'read', '1_new_.ipynb':'read'}
+
+def test_two_notebooks_of_one_name(tmp_path):
+    for d in ('a', 'b'): (tmp_path/d).mkdir(); (tmp_path/d/'1_x.ipynb').write_text('{"cells": [], "metadata": {}}')
+    with pytest.raises(PageError, match='1_x.ipynb'): notebooks(tmp_path)
+
+def test_all_links_hold_when_notebooks_move(tmp_path):
+    "Every notebook in another folder under another number: the pages still find each other"
+    for i,f in enumerate(sorted((ROOT/'nbs').rglob('*.ipynb'))):
+        slug = Notebook(f.relative_to(ROOT/'nbs'), []).slug
+        to = tmp_path/'nbs'/('concepts', 'library/deep')[i%2]/f'{i+1}_{slug}.ipynb' if slug != 'index' else tmp_path/'nbs'/'index.ipynb'
+        to.parent.mkdir(parents=True, exist_ok=True); shutil.copy(f, to)
+    for d in ('figures', 'docs', 'results', 'tests', 'benchmarks'): (tmp_path/d).symlink_to(ROOT/d)
+    for f in ROOT.glob('*.*'): (tmp_path/f.name).symlink_to(f)
+    books = notebooks(tmp_path/'nbs')
+    links = Links(books, 'https://git', tuple(f.stem for f in (ROOT/'figures').glob('*.png')), tmp_path)
+    for b in books: staged(b, links, Names({}))
+
+# --- API
+
+SAMPLE = '''"A module to show"
+from dataclasses import dataclass
+from functools import partial
+from torch import Tensor
+__all__ = ['half', 'Box', 'kinds', 'Empty']
+
+class Empty(ValueError): "Nothing is in it"
+
+def _look(x):
+    if not len(x): raise Empty(f"{x!r} is empty: give one or more")
+
+def half(
+    x:Tensor, # N x C, floats
+    by:float=2., # at least 1
+    f=partial(max, 3)
+)->Tensor: # N x C
+    "`x` by two"
+    _look(x)
+    if by < 1: raise ValueError(f"by {by} is too small")
+    return x/by
+
+@dataclass
+class Box:
+    "A box"
+    side: int = 3 # in pixels
+    make: object = half
+    def open(self, key:str)->list: "With a `key`"; return []
+    @property
+    def area(self)->int: return self.side**2
+
+kinds = dict(a=1, b=2)
+'''
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    (tmp_path/'dc_nb_sample.py').write_text(SAMPLE)
+    monkeypatch.syspath_prepend(tmp_path); monkeypatch.setattr(api, 'PACKAGE', 'dc_nb_sample')
+    import dc_nb_sample
+    yield dc_nb_sample
+    del sys.modules['dc_nb_sample']
+
+def test_an_entry_has_signature_shapes_errors_and_source(sample):
+    text = api.entry('half', sample.half, sample, {label('dc_nb_sample', 'half')}, 'https://git')
+    for part in ('(x: Tensor, by: float = 2.0, f=max(3)) -> Tensor', ':param x: N x C, floats', ':param by: at least 1', ':returns: N x C', '“by {by} is too small”',
+        ':raises Empty: “{x} is empty: give one or more”', '#source-dc-nb-sample-half', '/dc_nb_sample.py#L12-L20'): assert part in text, (part, text)
+    box = api.entry('Box', sample.Box, sample, set(), 'https://git')
+    for part in ('class} dc_nb_sample.Box(side: int = 3', ':param side: in pixels', 'property} dc_nb_sample.Box.area', ':type: int', 'Box.open(key: str) -> list'): assert part in box, (part, box)
+    assert 'Box.make(' not in box                                                       # a field that holds a function is no method
+    assert '`a`, `b`' in api.entry('kinds', sample.kinds, sample, set(), '')
+    assert list(api.exported(sample)) == ['Empty', 'half', 'Box', 'kinds']
+
+def test_every_exported_name_has_an_entry():
+    found = api.modules()
+    assert {'core', 'moments', 'synthesis', 'sets'} <= set(found)
+    for k,m in found.items():
+        text = api.page(k, m, k, '', None, set(), 'https://git')
+        assert text.count(':::') % 2 == 0 and f'(module-{k})=' in text
+        for name in api.exported(m): assert f'}} dc_nb.{k}.{name}' in text, f'{k}.{name}'
+    names = api.all_names(found)
+    assert 'Recipe.but' in names['core'] and 'CondensedSet.first' in set().union(*names.values())
+
+def test_signatures_are_python():
+    for m in api.modules().values():
+        for k,o in api.exported(m).items():
+            s = api.class_signature(o) if isinstance(o, type) else api.signature(o) if callable(o) else ''
+            if s: ast.parse(f'def f{s}: pass')
+
+# --- figures and commands
+
+def test_every_figure_has_a_command_that_can_run():
+    from dc_nb.experiments import Ablation, Edc, Mdc, check
+    books = notebooks(ROOT/'nbs')
+    say,known = commands.sayer(books), commands.stems(ROOT/'results')
+    figures = [commands.figure(f, known, say, ROOT/'results') for f in sorted((ROOT/'figures').glob('*.png'))]
+    assert figures
+    for f in figures:
+        said = f['ran'] or f['drawn']
+        if said.startswith('make'): continue
+        what,*pairs = said.removeprefix('dc_nb run ').split(' -p ')
+        p = check(dict(o.split(' ', 1) for o in pairs), dict(edc=Edc, mdc=Mdc, ablation=Ablation)[what])
+        assert (p.dataset, p.ipc) == (f['row']['dataset'], f['row']['ipc']), said
+        assert commands.heading(f) and commands.told(f)
+
+def test_a_figure_that_nothing_explains(tmp_path):
+    (tmp_path/'mystery.png').touch()
+    with pytest.raises(PageError, match='mystery.png.*DRAWN'): commands.figure(tmp_path/'mystery.png', {}, lambda r: '')
+    for e in ('svg', 'csv'): (tmp_path/f'mystery.{e}').touch()
+    assert commands.figure(tmp_path/'mystery.png', {}, lambda r: '')['drawn'] == 'make figures'
+
+def test_command_of_a_row():
+    run = book('run_edc.ipynb', code("ipc: int = 10   # images | class\ndataset: str = 'digits'\nseeds: int = 5\nstudent: str = None   # network", tags=['parameters']))
+    given = commands.parameters(run)
+    assert given['ipc'] == ('int', 10, 'images | class') and given['dataset'][2] == ''
+    assert '| `ipc` | `10` | images \\| class |' in commands.parameter_table(run)
+    row = dict(run='edc', ipc=1, dataset='digits', student='resnet18', scores=dict(edc=dict(accuracies=[.1, .2])))
+    assert commands.command(row, given) == 'dc_nb run edc -p ipc 1 -p seeds 2'
+    assert commands.command(row, given, lambda chosen: dict(student='convnet')) == 'dc_nb run edc -p ipc 1 -p seeds 2 -p student resnet18'
+    assert commands.command(row, given, lambda chosen: dict(student='resnet18')) == 'dc_nb run edc -p ipc 1 -p seeds 2'
+
+def test_every_command_of_the_terminal_is_on_its_page():
+    from dc_nb.cli import main
+    text = commands.terminal(main)
+    for k,c in main.commands.items():
+        assert f'## dc_nb {k}\n' in text
+        for p in c.params:
+            if p.param_type_name == 'option': assert p.opts[0] in text
+
+def test_the_clock(): assert [commands.clock(s).replace('\N{NO-BREAK SPACE}', ' ') for s in (48.2, 720, 12_000)] == ['48 s', '12 min', '3.3 h']
+
+# --- what a site must hold
+
+FAULTS = {'links to b.html, which is not there':'<a href="b.html">b</a>', 'has no #end':'<a href="#end">e</a>', 'outside the site':'<a href="../x.html">x</a>', 'loads https://x.org/a.js from another host':'<script src="https://x.org/a.js"></script>',
+    'loads //x.org/a.css from another host':'<link rel="stylesheet" href="//x.org/a.css">', 'loads https://x.org/a.woff from another host':'<style>@font-face{src:url("https://x.org/a.woff")}</style>',
+    'loads a.png, which is not there':'<img src="a.png">', 'at most 3,000,000':'x'*3_000_001, 'a file link':'<a href="file:///etc">x</a>'}
+
+@pytest.mark.parametrize('says', FAULTS)
+def test_a_fault_is_found(says, tmp_path):
+    (tmp_path/'index.html').write_text(FAULTS[says])
+    assert any(says in p for p in checks.problems(tmp_path)), checks.problems(tmp_path)
+
+def test_a_good_site_has_no_fault(tmp_path):
+    assert checks.problems(tmp_path) == ['there is no index.html']
+    (tmp_path/'a').mkdir(); (tmp_path/'a'/'index.html').write_text('<p id="x"><a href="../index.html#y">up</a><a href="https://x.org">out</a>')
+    (tmp_path/'index.html').write_text('<p id="y"><a href="a/#x">down</a><img src="data:image/png;base64,AA"><link rel="canonical" href="https://x.org">')
+    assert checks.problems(tmp_path) == []
+
+# --- the built site
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    pytest.importorskip('sphinx'); pytest.importorskip('myst_nb'); pytest.importorskip('pydata_sphinx_theme')
+    out,begun = tmp_path_factory.mktemp('docs'), time.monotonic()
+    r = subprocess.run([sys.executable, str(ROOT/'docs'/'house.py'), '--out', str(out)], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return out/'site', time.monotonic()-begun, r
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_in_three_minutes(site):
+    where,seconds,r = site
+    assert seconds < 180 and 'WARNING' not in r.stdout + r.stderr
+    pages = {f.relative_to(where).as_posix() for f in where.rglob('*.html')}
+    books = notebooks(ROOT/'nbs')
+    assert {'index.html', 'read.html', 'run.html', 'use.html', 'gallery.html', 'commands.html', 'search.html', *(f'{b.docname}.html' for b in books), *(f'api/{k}.html' for k in api.modules())} <= pages
+    assert not any('nbdev_export' in (where/p).read_text() for p in pages if p.startswith('nbs/'))
+    gallery = (where/'gallery.html').read_text()
+    assert all(f.name in gallery for f in (ROOT/'figures').glob('*.png'))
+
+SIZES = '''() => {
+  const w = document.documentElement.clientWidth, wide = [];
+  const held = e => { for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
+    if (/auto|scroll|hidden|clip/.test(getComputedStyle(p).overflowX) && p.getBoundingClientRect().right <= w + 1) return true };
+  for (const e of document.body.querySelectorAll('*')) {
+    const r = e.getBoundingClientRect();
+    if (r.width && r.height && (r.right > w + 1 || r.left < -1) && getComputedStyle(e).visibility !== 'hidden' && !held(e)) wide.push(`${e.tagName} ${e.className}`);
+  }
+  return {page: document.documentElement.scrollWidth - w, wide, math: document.querySelectorAll('.math').length, set: document.querySelectorAll('mjx-container').length,
+    wrong: document.querySelectorAll('mjx-merror').length, theme: document.documentElement.dataset.theme} }'''
+
+@pytest.fixture(scope='session')
+def browser():
+    playwright = pytest.importorskip('playwright.sync_api')
+    chromium = next((p for n in ('chromium', 'chromium-browser', 'google-chrome') if (p := shutil.which(n))), None)
+    if not chromium: pytest.skip('no chromium: apt-get install chromium')
+    with playwright.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        yield b
+        b.close()
+
+@pytest.fixture(scope='session')
+def address(site):
+    "The site as a server shows it"
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(site[0])))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+
+def opened(browser, width, scheme):
+    "A page of this width and a list that collects what goes wrong on it"
+    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+    page,wrong = context.new_page(), []
+    page.on('console', lambda m: m.type in ('error', 'warning') and wrong.append(f'{m.type}: {m.text}'))
+    page.on('pageerror', lambda e: wrong.append(str(e)))
+    page.on('request', lambda r: r.url.startswith(('http://127.0.0.1', 'data:')) or wrong.append(f'asks {r.url}'))
+    return page,wrong
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width', [1280, 390])
+def test_every_page_fits_the_screen(site, browser, address, width):
+    "Each page in light at one width and in dark at the other"
+    pages = sorted(f.relative_to(site[0]).as_posix() for f in site[0].rglob('*.html'))
+    tabs = {s:opened(browser, width, s) for s in ('light', 'dark')}
+    faults = {}
+    for i,name in enumerate(pages):
+        scheme = ('light', 'dark')[(i + (width == 390)) % 2]
+        tab,wrong = tabs[scheme]
+        tab.goto(f'{address}/{name}', wait_until='load')
+        tab.evaluate('window.MathJax?.startup?.promise')
+        seen = tab.evaluate(SIZES)
+        bad = [*wrong, *(f'wider than the page: {w}' for w in seen['wide'][:3])]
+        if seen['page'] > 0: bad.append(f"the page scrolls sideways by {seen['page']}")
+        if seen['wrong'] or seen['set'] < seen['math']: bad.append(f"{seen['math']} formulas, {seen['set']} set, {seen['wrong']} wrong")
+        if name.startswith(('nbs/', 'api/')) and seen['theme'] != scheme: bad.append(f"{seen['theme']} instead of {scheme}")
+        if bad: faults[name] = bad
+        wrong.clear()
+    assert not faults, json.dumps(faults, indent=1)
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width', [1280, 390])
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_through_the_doors(browser, address, width, scheme):
+    tab,wrong = opened(browser, width, scheme)
+    for door in ('Read', 'Run', 'Use'):
+        tab.goto(f'{address}/index.html')
+        tab.locator('.door a', has_text=door).click()
+        tab.wait_for_url(f'**/{door.lower()}.html')
+        assert tab.locator('h1').first.inner_text().startswith(door)
+        tab.locator('article li a').first.click()
+        tab.wait_for_load_state('load')
+        assert '/nbs/' in tab.url and tab.locator('h1').count()
+    tab.goto(f'{address}/search.html?q=pool')
+    tab.wait_for_selector('#search-results li')
+    assert tab.locator('#search-results a', has_text='pool').count()
+    assert not wrong, wrong
