@@ -18,7 +18,8 @@ PACKAGE = 'dc_nb'
 def modules(package=PACKAGE)->dict:
     "{name: module} of the modules that a notebook exports"
     root = importlib.import_module(package)
-    found = {o.name:importlib.import_module(f'{package}.{o.name}') for o in pkgutil.iter_modules(root.__path__) if o.name[0] != '_'}
+    names = [o.name for o in pkgutil.iter_modules(root.__path__) if o.name[0] != '_']
+    found = {k:importlib.import_module(f'{package}.{k}') for k in names}
     return {k:m for k,m in found.items() if hasattr(m, '__all__')}
 
 def exported(module)->dict:
@@ -41,12 +42,17 @@ def callback(o)->bool:
     "A command of the terminal: it has its own page"
     return any(c.__module__.startswith('click.') for c in type(o).__mro__) and not isinstance(o, type)
 
+def behind(v):
+    "The function of a property, class method or cached property"
+    if isinstance(v, property): return v.fget
+    return getattr(v, '__func__', getattr(v, 'func', v)) if not isinstance(v, partial) else v
+
 def members(cls)->dict:
     "{name: function or property} of the public methods that a class of ours defines, patched ones included"
     out,choices = {}, vars(cls).get('__annotations__', {})          # a field whose default is a function is no method
     for k,v in vars(cls).items():
         if k in choices: continue
-        f = v.fget if isinstance(v, property) else v.func if hasattr(v, 'func') and not isinstance(v, partial) else getattr(v, '__func__', v)
+        f = behind(v)
         said = k[0] != '_' or k == '__call__' and getattr(f, '__doc__', None)
         if said and inspect.isfunction(f) and f.__module__.startswith(PACKAGE): out[k] = v
     return out
@@ -81,7 +87,7 @@ def short(v, most=60)->str:
 
 def typed(a)->str:
     "An annotation without module names"
-    if a is inspect.Parameter.empty or a is None and False: return ''
+    if a is inspect.Parameter.empty: return ''
     t = a if isinstance(a, str) else 'None' if a is None else inspect.formatannotation(a)
     t = re.sub(r"ForwardRef\('([^']+)'[^)]*\)", r'\1', t)
     t = re.sub(r'\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])', '', t)
@@ -102,10 +108,10 @@ def signature(f, skip_first=False)->str:
         if p.kind is p.KEYWORD_ONLY and not star: out.append('*'); star = True
         if p.kind is p.VAR_POSITIONAL: star = True
         mark = {p.VAR_POSITIONAL:'*', p.VAR_KEYWORD:'**'}.get(p.kind, '')
-        t = valid(typed(p.annotation), '') if typed(p.annotation) else ''
+        t = valid(typed(p.annotation), '')
         d = '' if p.default is p.empty else valid(short(p.default))
         out.append(mark + p.name + (f': {t}' if t else '') + ((' = ' if t else '=')+d if d else ''))
-    back = valid(typed(s.return_annotation), '') if s.return_annotation is not s.empty else ''
+    back = valid(typed(s.return_annotation), '')
     return f"({', '.join(out)})" + (f' -> {back}' if back else '')
 
 # --- errors
@@ -119,7 +125,8 @@ def message(node)->str:
     "The text of an error as the source has it, expressions in braces"
     if isinstance(node, ast.Constant): return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return ''.join(str(v.value) if isinstance(v, ast.Constant) else f'{{{ast.unparse(v.value)}}}' for v in node.values)
+        said = lambda v: str(v.value) if isinstance(v, ast.Constant) else f'{{{ast.unparse(v.value)}}}'
+        return ''.join(map(said, node.values))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add): return message(node.left) + message(node.right)
     return '...'
 
@@ -146,21 +153,24 @@ def raised(f, module, deep=2)->dict:
 def comments(o)->dict:
     "{argument: its comment} by fastcore's docments"
     try: found = docments(o, full=True)
-    except Exception: return {}                                                 # sources that docments cannot read have no comments
+    except (OSError, TypeError, ValueError, SyntaxError, AttributeError): return {}     # no source, no comments
     return {k:' '.join(str(v['docment']).split()) for k,v in found.items() if isinstance(v, dict) and v.get('docment')}
 
 def fields_of(o)->list:
     "`:param x: ...` lines from the comments; a type that the signature has is not said again"
     found = comments(o)
     back = found.pop('return', None)
-    return [f':param {k}: {plain(v)}' for k,v in found.items() if k != 'self'] + ([f':returns: {plain(back)}'] if back else [])
+    given = [f':param {k}: {plain(v)}' for k,v in found.items() if k != 'self']
+    return given + ([f':returns: {plain(back)}'] if back else [])
 
 def plain(comment:str)->str:
     "A comment as Markdown: what Markdown would take for markup stays text"
     return re.sub(r'([*_<\[\]$|])', r'\\\1', comment) if '`' not in comment else comment
 
 def errors_of(o, module)->list:
-    def one(texts): return ' '.join(f'“{plain(t)}”' for t in texts[:4]) + (' ...' if len(texts) > 4 else '') or 'see the source'
+    def one(texts):
+        said = ' '.join(f'“{plain(t)}”' for t in texts[:4]) + ' ...'*(len(texts) > 4)
+        return said or 'see the source'
     return [f':raises {k}: {one(v)}' for k,v in raised(o, module).items()]
 
 def doc(o)->str: return inspect.cleandoc(o.__doc__) if isinstance(o.__doc__, str) else ''
@@ -181,8 +191,8 @@ def where(name, o, module, labels, git)->str:
     return '{.where}\n' + ' · '.join(out) if out else ''
 
 def directive(kind, head, body, fence=':::', options=())->str:
-    lines = [f'{fence}{{py:{kind}}} {head}', *options, '', body.strip(), fence, '']          # the empty line: else a field would be read as an option
-    return '\n'.join(lines)
+    "A directive of Sphinx's Python domain; without the empty line a field would be read as an option"
+    return '\n'.join([f'{fence}{{py:{kind}}} {head}', *options, '', body.strip(), fence, ''])
 
 def body(*parts)->str: return '\n\n'.join(p for p in parts if p)
 
@@ -194,7 +204,8 @@ def entry(name, o, module, labels, git)->str:
     if inspect.isclass(o): return class_entry(full, name, o, module, labels, git, link)
     f = inspect.unwrap(o) if callable(o) else o
     if inspect.isfunction(f) and f.__module__.startswith(PACKAGE):
-        return directive('function', full+signature(o), body(doc(f), '\n'.join([*fields_of(f), *errors_of(f, module)]), link))
+        about = '\n'.join([*fields_of(f), *errors_of(f, module)])
+        return directive('function', full+signature(o), body(doc(f), about, link))
     return directive('data', full, body(value(o), link))
 
 def class_entry(full, name, o, module, labels, git, link)->str:
@@ -207,7 +218,8 @@ def class_entry(full, name, o, module, labels, git, link)->str:
 
 def class_fields(o)->list:
     "Comments of a class's fields, or of the arguments of its `__init__`"
-    if '__init__' in vars(o) and not is_dataclass(o): return [f for f in fields_of(o.__init__) if not f.startswith(':returns')]
+    if '__init__' in vars(o) and not is_dataclass(o):
+        return [f for f in fields_of(o.__init__) if not f.startswith(':returns')]
     own = comments(o) if is_dataclass(o) or hasattr(o, 'model_fields') else {}
     names = list(getattr(o, 'model_fields', ())) or ([f.name for f in fields(o)] if is_dataclass(o) else [])
     return [f':param {k}: {plain(own[k])}' for k in names if k in own]
@@ -216,7 +228,7 @@ def class_signature(o)->str:
     "Fields with types and defaults of a dataclass or model; arguments of an `__init__` of ours; nothing else"
     if is_dataclass(o):
         def one(f):
-            d = f.default if f.default is not MISSING else MISSING if f.default_factory is MISSING else f.default_factory()
+            d = f.default if f.default_factory is MISSING else f.default_factory()
             t = valid(typed(f.type), '')
             return f.name + (f': {t}' if t else '') + ('' if d is MISSING else (' = ' if t else '=') + valid(short(d)))
         return f"({', '.join(one(f) for f in fields(o) if f.init)})"
@@ -228,10 +240,10 @@ def class_signature(o)->str:
 
 def method(full, name, k, v, cls, module, labels, git)->str:
     "A method or property"
-    f = v.fget if isinstance(v, property) else getattr(v, '__func__', getattr(v, 'func', v))
+    f = behind(v)
     link = where(name, f, module.__name__.split('.')[-1], labels, git)
     if isinstance(v, property) or type(v).__name__ == 'cached_property':
-        back = valid(typed(inspect.signature(f).return_annotation), '') if inspect.signature(f).return_annotation is not inspect.Signature.empty else ''
+        back = valid(typed(inspect.signature(f).return_annotation), '')
         return directive('property', f'{full}.{k}', body(doc(f), link), options=[f':type: {back}'] if back else [])
     options = {classmethod:[':classmethod:'], staticmethod:[':staticmethod:']}.get(type(v), [])
     text = body(doc(f), '\n'.join([*fields_of(f), *errors_of(f, module)]), link)

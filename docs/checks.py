@@ -6,7 +6,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LARGEST = 3_000_000         # bytes of a page
-LOADS = dict(script='src', img='src', iframe='src', source='src', video='src', audio='src', embed='src', object='data', image='href', use='href')
+LOADS = dict.fromkeys(('script', 'img', 'iframe', 'source', 'video', 'audio', 'embed'), 'src')
+LOADS |= dict(object='data', image='href', use='href')
+POINTS = {'canonical', 'alternate', 'search', 'index', 'next', 'prev', 'author', 'help'}    # a <link> that loads nothing
 
 class Page(HTMLParser):
     "Anchors of a page, its links, and what a browser loads to show it"
@@ -19,7 +21,7 @@ class Page(HTMLParser):
         a = {k:v or '' for k,v in attrs}
         self.ids.update(v for k,v in a.items() if k == 'id' or k == 'name' and tag == 'a')
         if tag == 'a' and 'href' in a: self.links.append(a['href'])
-        if tag == 'link' and not {'canonical', 'alternate', 'search', 'index', 'next', 'prev', 'author', 'help'} & set(a.get('rel', '').split()): self.loads.append(a.get('href', ''))
+        if tag == 'link' and not POINTS & set(a.get('rel', '').split()): self.loads.append(a.get('href', ''))
         if a.get(LOADS.get(tag)): self.loads.append(a[LOADS[tag]])
         if tag == 'img' and 'srcset' in a: self.loads += [o.split()[0] for o in a['srcset'].split(',')]
         if 'style' in a: self.styles.append(a['style'])
@@ -38,12 +40,17 @@ def problems(site)->list:
             if outside(url): out.append(f"{name}: loads {url} from another host")
             elif fault := broken(url, f, site, pages): out.append(f"{name}: loads {url}, {fault}")
         for url in p.links:
-            if not outside(url) and (fault := broken(url, f, site, pages)): out.append(f"{name}: links to {url}, {fault}")
+            fault = '' if outside(url) else broken(url, f, site, pages)
+            if fault: out.append(f"{name}: links to {url}, {fault}")
     for f in site.rglob('*.css'):
-        out += [f"{f.relative_to(site)}: loads {u} from another host" for u in css_urls(f.read_text(encoding='utf-8', errors='replace')) if outside(u)]
+        urls = css_urls(f.read_text(encoding='utf-8', errors='replace'))
+        out += [f"{f.relative_to(site)}: loads {u} from another host" for u in urls if outside(u)]
     return out
 
-def css_urls(css)->list: return [u.strip(' \'"') for u in re.findall(r'url\(([^)]+)\)|@import\s+["\']([^"\']+)', css) for u in u if u]
+def css_urls(css)->list:
+    "What a style sheet loads"
+    found = re.findall(r'url\(([^)]+)\)|@import\s+["\']([^"\']+)', css)
+    return [u.strip(' \'"') for pair in found for u in pair if u]
 
 def broken(url, page, site, pages)->str:
     "Why a link of `page` leads nowhere, '' if it leads somewhere"
@@ -54,8 +61,8 @@ def broken(url, page, site, pages)->str:
     if target.is_dir(): target = target/'index.html'
     if not target.is_relative_to(site): return 'which is outside the site'
     if not target.exists(): return 'which is not there'
-    if parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids: return f'which has no #{parts.fragment}'
-    return ''
+    lost = parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids
+    return f'which has no #{parts.fragment}' if lost else ''
 
 if __name__ == '__main__':
     found = problems(sys.argv[1])

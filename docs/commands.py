@@ -20,7 +20,7 @@ def parameters(book)->dict:
     cell = next((c for c in book.cells if 'parameters' in c['metadata'].get('tags', ())), None)
     if cell is None: return {}
     source = directives(text(cell))[1]
-    said = {l.split(':')[0].strip():l.split('#', 1)[1].strip() for l in source.splitlines() if '#' in l and ':' in l.split('#')[0]}
+    said = dict(re.findall(r'^(\w+)\s*:[^#\n]*#\s*(.*)$', source, re.M))
     return {o.target.id:(ast.unparse(o.annotation), ast.literal_eval(o.value), said.get(o.target.id, ''))
         for o in ast.parse(source).body if isinstance(o, ast.AnnAssign) and o.value is not None}
 
@@ -33,21 +33,24 @@ def parameter_table(book)->str:
 
 # --- the command behind a row
 
+GIVEN = ('ablation', 'dataset', 'ipc', 'method', 'preset', 'compare', 'sizes', 'runs', 'seeds', 'seed', 'precision')
+
 def command(row, defaults, planned=None)->str:
     "The command whose run appended `row`: its parameters that are not the notebook's defaults"
-    of = row['run']
-    def seeds(): return len(next((s['accuracies'] for s in first_scores(row) if 'accuracies' in s), ()))
-    known = dict(row, ablation=row.get('ablation'), seeds=row.get('seeds', seeds()), sizes=sizes(row), compare=compared(row))
-    given = [k for k in ('ablation', 'dataset', 'ipc', 'method', 'preset', 'compare', 'sizes', 'runs', 'seeds', 'seed', 'precision') if k in defaults and known.get(k) is not None]
+    known = dict(row, seeds=students(row), sizes=sizes(row), compare=compared(row))
+    given = [k for k in GIVEN if k in defaults and known.get(k) is not None]
     chosen = {k:known[k] for k in given if known[k] != defaults[k][1]}
     if planned:
         auto = planned(chosen)
         chosen |= {k:row[k] for k,v in auto.items() if row.get(k) is not None and row[k] != v and k in defaults}
-    return ' '.join([f'dc_nb run {of}', *(f'-p {k} {v}' for k,v in chosen.items())])
+    return ' '.join([f"dc_nb run {row['run']}", *(f'-p {k} {v}' for k,v in chosen.items())])
 
-def first_scores(row):
-    for s in row.get('scores', {}).values():
-        yield s if 'accuracies' in s else next(iter(s.values()), {})
+def students(row)->int|None:
+    "How many students a score of the row has"
+    if row.get('seeds'): return row['seeds']
+    first = next(iter(row.get('scores', {}).values()), {})
+    first = first if 'accuracies' in first else next(iter(first.values()), {})
+    return len(first.get('accuracies', ())) or None
 
 def sizes(row):
     s = row.get('sizes')
@@ -61,8 +64,11 @@ def compared(row):
 def planned(run, given)->dict:
     "What the preset chooses for the given parameters where they say nothing: student, epochs, rounds, regime"
     from dc_nb.experiments import Ablation, Edc, Mdc, check, matching_plan, plan
-    kind,of = dict(edc=(Edc, plan), ablation=(Ablation, plan), mdc=(Mdc, matching_plan))[run]
-    study = of(check(given, kind), 8 if given.get('dataset', 'digits') == 'digits' else 32)
+    runs = dict(edc=(Edc, plan), ablation=(Ablation, plan), mdc=(Mdc, matching_plan))
+    if run not in runs: return {}
+    kind,of = runs[run]
+    try: study = of(check(given, kind), 8 if given.get('dataset', 'digits') == 'digits' else 32)
+    except (ValueError, KeyError): return {}        # a row of a time when other names could be given
     p = study.protocol
     more = dict(rounds=study.matching.rounds, steps=study.matching.steps) if run == 'mdc' else dict(regime=p.regime)
     return dict(student=p.student, epochs=p.training.epochs, **more)
@@ -73,14 +79,17 @@ def stems(results=ROOT/'results')->dict:
     "{stem of a figure: the last row that it shows}, named as run_figures names them"
     out = {}
     for r in rows('edc', results): out[f"edc-{r['dataset']}-ipc{r['ipc']}"] = r
-    for r in rows('mdc', results): out['-'.join(['mdc', *([r['ablation']] if r.get('ablation') else []), r['dataset'], f"ipc{r['ipc']}"])] = r
+    for r in rows('mdc', results):
+        out['-'.join(filter(None, ['mdc', r.get('ablation'), r['dataset'], f"ipc{r['ipc']}"]))] = r
     for r in rows('ablations', results):
         out[f"ablation-{r['ablation']}-{r['dataset']}-ipc{r['ipc']}"] = r
         if r['ablation'] == 'letters': out[f"letters-{r['dataset']}-ipc{r['ipc']}"] = r
     return out
 
-DRAWN = {}                                                      # stem: command, for a figure that neither its files nor its name explain
-ROW = {'edc-cifar10-ipc10-small':dict(student='resnet18')}      # stem: what its row has, where the last row of that name is another one
+# stem: command, for a figure that neither its files nor its name explain
+DRAWN = {}
+# stem: what marks its row, where a later one has its name
+ROW = {'edc-cifar10-ipc10-small':dict(student='resnet18')}
 
 def figure(file, known, say, results=ROOT/'results')->dict:
     "What the gallery says of one figure: who draws it, from which run"
@@ -91,8 +100,10 @@ def figure(file, known, say, results=ROOT/'results')->dict:
     from_rows = all(file.with_suffix(e).exists() for e in ('.svg', '.csv'))             # what run_figures keeps
     ran = say(row) if row else None
     drawn = DRAWN.get(stem) or ('make figures' if from_rows else ran)
-    if not drawn: raise PageError(f"figures/{file.name}: no row of results/ has this name and no .svg and .csv lie beside it; add its command to DRAWN in docs/commands.py")
-    return dict(stem=stem, file=file, row=row, ran=ran if drawn != ran else None, drawn=drawn, from_rows=from_rows, part=stem[len(of)+1:] if of else '')
+    if not drawn: raise PageError(f"figures/{file.name}: no row of results/ has this name and no .svg and .csv lie "
+        "beside it; add its command to DRAWN in docs/commands.py")
+    part = stem[len(of)+1:] if of else ''
+    return dict(stem=stem, file=file, row=row, ran=ran if drawn != ran else None, drawn=drawn, part=part)
 
 def last_like(wanted, results):
     "The last row of a run that has the wanted values"
@@ -104,9 +115,7 @@ def sayer(books):
     given = {b.slug.removeprefix('run_'):parameters(b) for b in books if b.slug.startswith('run_')}
     def say(row):
         run = row['run']
-        if run not in given: return None
-        try: return command(row, given[run], partial(planned, run))
-        except Exception as e: raise PageError(f"no command for a row of run {run}, {row.get('dataset')} ipc {row.get('ipc')}: {e}") from e
+        return command(row, given[run], partial(planned, run)) if run in given else None
     return say
 
 NAMES = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', digits='digits', imagenet10='ImageNet-10')
@@ -117,21 +126,33 @@ def heading(f)->str:
     "A human title of a figure, below that of its group"
     r,stem = f['row'], f['stem']
     if not r: return stem.replace('-', ' ').replace('_', ' ')
-    what = r['ablation'].replace('_', ' ') if r.get('ablation') and not stem.startswith('letters') else dict(edc='start and result', mdc='accuracy by size').get(stem.split('-')[0], '')
-    images = 'the images' if f['part'] == 'images' else what
-    return ', '.join(filter(None, [images[:1].upper()+images[1:], f"{nice(r['dataset'])}", f"{r['ipc']} images a class"]))
+    kind,family = stem.split('-')[0], (r.get('ablation') or '').replace('_', ' ')
+    what = dict(edc='start and result', mdc='accuracy by size').get(kind, '')
+    if family and kind != 'letters': what = family
+    if f['part'] == 'images': what = 'the images'
+    return ', '.join(filter(None, [what[:1].upper()+what[1:], nice(r['dataset']), f"{r['ipc']} images a class"]))
 
 def told(f)->str:
     "Scale, number of runs and students, machine, commit: what a reader must know of the numbers"
     r = f['row']
     if not r: return ''
-    runs = f"{r['runs']} run{'s'*(r['runs'] > 1)} of {r['seeds']} student{'s'*(r['seeds'] > 1)}" if 'runs' in r else f"{r.get('seeds') or len(next(first_scores(r))['accuracies'])} students"
-    return ', '.join(map(str, filter(None, [r.get('scale'), runs, r.get('student') and f"student `{r['student']}`", r.get('regime') and f"{r['regime']} labels", r.get('machine'), r.get('commit') and f"commit `{r['commit'][:7]}`"])))
+    def many(n, what): return f"{n} {what}{'s'*(n > 1)}" if n else None
+    runs = f"{many(r['runs'], 'run')} of {many(r['seeds'], 'student')}" if 'runs' in r else many(students(r), 'student')
+    words = dict(student='student `{}`', regime='{} labels', machine='{}', commit='commit `{:.7}`')
+    return ', '.join(filter(None, [r.get('scale'), runs, *(w.format(r[k]) for k,w in words.items() if r.get(k))]))
 
 def about(f, docs)->str:
     "One sentence on what a figure asks"
     r = f['row']
     return docs.get(r['ablation'], '') if r and r.get('ablation') else ''
+
+GALLERY = """# Gallery
+
+> Every figure of the repository with the command that drew it.
+
+What is drawn from rows of `results/`, `make figures` draws again without training; the run that made the row is named
+below it. Pictures of sets are drawn by the run itself. A click opens a figure in full size.
+"""
 
 def gallery(figures, docs)->str:
     "The page of all figures"
@@ -139,18 +160,22 @@ def gallery(figures, docs)->str:
     def group(f):
         k = f['stem'].split('-')[0]
         return k if k in groups else 'other'
-    out = ["# Gallery\n\n> Every figure of the repository with the command that drew it.\n\n`make figures` draws all of them again from `results/`, without training; the run that made the numbers is named below each. A click opens a figure in full size.\n"]
+    out = [GALLERY]
     for k,title in {**groups, 'other':'More'}.items():
         mine = [f for f in figures if group(f) == k]
         if mine: out += [f'## {title}\n', *(shown(f, docs) for f in mine)]
     return '\n'.join(out)
 
 def shown(f, docs)->str:
-    name,said = f['file'].name, about(f, docs)
-    files = ' · '.join(f'[{e[1:].upper()}](figures/{f["stem"]}{e})' for e in ('.svg', '.csv') if f['file'].with_suffix(e).exists())
-    lines = [f"(figure-{f['stem']})=", f"### {heading(f)}\n", f'{said}\n' if said else '', f"```{{image}} figures/{name}\n:alt: {heading(f)}\n:target: _images/{name}\n```\n", f'{{.where}}\n{told(f)}\n']
-    lines += [f"Drawn by `{f['drawn']}`" + (f" from the row of\n\n    {f['ran']}\n" if f['ran'] else '\n') if f['from_rows'] else f"Drawn by\n\n    {f['drawn']}\n"]
-    return '\n'.join([*lines, f'{files}\n' if files else ''])
+    "A figure with its numbers, commands and files"
+    name,title = f['file'].name, heading(f)
+    image = f'```{{image}} figures/{name}\n:alt: {title}\n:target: _images/{name}\n```'
+    by = f"`{f['drawn']}` from the row of\n\n    {f['ran']}" if f['ran'] else f"\n\n    {f['drawn']}"
+    beside = [e for e in ('.svg', '.csv') if f['file'].with_suffix(e).exists()]
+    files = ' · '.join(f"[{e[1:].upper()}](figures/{f['stem']}{e})" for e in beside)
+    numbers = f'{{.where}}\n{told(f)}' if f['row'] else ''
+    parts = [f"(figure-{f['stem']})=\n### {title}", about(f, docs), image, numbers, f'Drawn by {by}', files]
+    return '\n\n'.join(filter(None, parts)) + '\n'
 
 # --- hours
 
@@ -166,13 +191,15 @@ def hours(results, say)->str:
     last = {}
     for name in ('edc', 'mdc'):
         for r in rows(name, results):
-            if r.get('seconds') and not r.get('ablation'): last[name, r['dataset'], r['ipc'], r['method'], r['student'], r['regime']] = r
+            kind = tuple(r.get(k) for k in ('dataset', 'ipc', 'method', 'student', 'regime'))
+            if r.get('seconds') and not r.get('ablation'): last[name, *kind] = r
     def line(r):
         s = r['seconds']
         stages = ', '.join(f'{k} {clock(v)}' for k,v in s.items())
-        return f"| `{say(r)}` | {clock(sum(s.values()))} | {stages} | {r.get('memory', '–')} GiB | {plain_machine(r['machine'])} |"
+        cells = f'`{say(r)}`', clock(sum(s.values())), stages, f"{r.get('memory', '–')} GiB"
+        return f"| {' | '.join([*cells, plain_machine(r['machine'])])} |"
     ordered = sorted(last.values(), key=lambda r: sum(r['seconds'].values()))
-    return '\n'.join(['| command | in all | of it | memory | machine |', '| --- | --- | --- | --- | --- |', *map(line, ordered)])
+    return '\n'.join(['| command | in all | of it | memory | machine |', '| --- '*5 + '|', *map(line, ordered)])
 
 # --- the terminal
 
@@ -181,11 +208,10 @@ def terminal(main, name='dc_nb')->str:
     import click
     def options(c, ctx):
         for p in c.params:
-            if getattr(p, 'hidden', False): continue
-            head = ', '.join(p.opts + p.secondary_opts) if isinstance(p, click.Option) else p.make_metavar(ctx)
-            kind = '' if isinstance(p, click.Option) and p.is_flag or not isinstance(p, click.Option) else f' {p.make_metavar(ctx)}'
-            default = f' (default {p.default})' if getattr(p, 'show_default', False) and p.default is not None and not callable(p.default) else ''
-            if isinstance(p, click.Option): yield f"`{head}{kind}`\n: {escape(p.help or '')}{default}\n"
+            if not isinstance(p, click.Option) or p.hidden: continue
+            kind = '' if p.is_flag else f' {p.make_metavar(ctx)}'
+            default = f' (default {p.default})' if p.show_default and isinstance(p.default, (str, int, float)) else ''
+            yield f"`{', '.join(p.opts + p.secondary_opts)}{kind}`\n: {escape(p.help or '')}{default}\n"
     def one(c, path):
         ctx = click.Context(c, info_name=path)
         usage = ' '.join([path, *c.collect_usage_pieces(ctx)])

@@ -47,8 +47,9 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = dict(
     logo=dict(text=project),
-    navbar_align='left', header_links_before_dropdown=6, navbar_persistent=[], navbar_end=['search-button', 'theme-switcher'],
-    secondary_sidebar_items=['page-toc'], show_prev_next=True, footer_start=['copyright'], footer_end=[], show_toc_level=2, navigation_with_keys=False,
+    navbar_align='left', header_links_before_dropdown=6, navbar_persistent=[],
+    navbar_end=['search-button', 'theme-switcher'], secondary_sidebar_items=['page-toc'], show_toc_level=2,
+    show_prev_next=True, footer_start=['copyright'], footer_end=[], navigation_with_keys=False,
     pygments_light_style='github-light', pygments_dark_style='github-dark', back_to_top_button=False)
 html_context = dict(default_mode='auto')
 
@@ -62,7 +63,7 @@ def mathjax(app, error):
             target = Path(app.outdir)/'_static'/'mathjax'/inside
             target.parent.mkdir(parents=True, exist_ok=True)
             copyfile(f.locate(), target)
-    (Path(app.outdir)/'_static'/'webpack-macros.html').unlink(missing_ok=True)             # a template of the theme, no page
+    (Path(app.outdir)/'_static'/'webpack-macros.html').unlink(missing_ok=True)      # a template of the theme, no page
 
 def setup(app):
     app.connect('build-finished', mathjax)

@@ -1,4 +1,7 @@
-"`make docs`: stage the pages in _docs/pages, let Sphinx write _docs/site, check what came out. Nothing is executed or fetched."
+"""`make docs`: stage the pages in _docs/pages, let Sphinx write _docs/site, check what came out.
+
+Nothing is executed or fetched: notebooks are shown with the outputs that they were committed with.
+"""
 import argparse
 import json
 import re
@@ -15,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 import api
 import checks
 import commands
-from stage import Links, Names, defined, directives, doors, label, notebooks, read_table, staged, text, unlinked
+from stage import Links, Names, directives, doors, label, notebooks, public, read_table, staged, text, unlinked
 
 HERE = Path(__file__).resolve().parent
 
@@ -38,13 +41,17 @@ def short_title(book)->str: return read_table().get('titles', {}).get(book.slug,
 
 def listed(books)->str:
     "Notebooks as a list: title, what it is about"
-    return '\n'.join(f"- [{short_title(b)}](/{b.docname}.ipynb)" + (f": {lower(b.summary)}" if b.summary else '') for b in books)
+    def about(b): return f': {lower(b.summary)}' if b.summary else ''
+    return '\n'.join(f'- [{short_title(b)}](/{b.docname}.ipynb){about(b)}' for b in books)
 
 def lower(s)->str: return s[0].lower()+s[1:] if s[:1].isupper() and s[1:2].islower() else s
 
 def grouped(groups)->str:
     "The groups of a door, each a heading, a list, and its part of the side bar"
-    return '\n\n'.join(f"## {title}\n\n{listed(books)}\n\n{toctree([f'{short_title(b)} </{b.docname}>' for b in books], title)}" for title,books in groups.items())
+    def one(title, books):
+        rooms = toctree([f'{short_title(b)} </{b.docname}>' for b in books], title)
+        return f'## {title}\n\n{listed(books)}\n\n{rooms}'
+    return '\n\n'.join(one(*o) for o in groups.items())
 
 def filled(name, **values)->str:
     "pages/NAME with its {{ values }}"
@@ -58,7 +65,7 @@ def labels_of(books)->set:
         for c in b.cells:
             if not b.module or c['cell_type'] != 'code': continue
             found,source = directives(text(c))
-            if any(d.startswith('export') for d in found): out |= {label(b.module, n) for n in defined(source) if n.split('.')[-1][0] != '_'}
+            if any(d.startswith('export') for d in found): out |= {label(b.module, n) for n in public(source)}
     return out
 
 def stage_all(pages, root=ROOT):
@@ -76,29 +83,35 @@ def stage_all(pages, root=ROOT):
 def api_pages(pages, books, modules, git):
     by_module,labels = {b.module:b for b in books if b.module}, labels_of(books)
     for k,m in modules.items():
-        b = by_module.get(k)
-        write(pages/'api'/f'{k}.md', api.page(k, m, b.title if b else k, b.summary if b else '', b.docname if b else None, labels, git))
+        about = (b.title, b.summary, b.docname) if (b := by_module.get(k)) else (k, '', None)
+        write(pages/'api'/f'{k}.md', api.page(k, m, *about, labels, git))
 
 def run_pages(pages, books, figures, root):
     from dc_nb.ablations import ablations, mdc_ablations
     from dc_nb.cli import main
     said = {k:(f.__doc__ or '') for r in (mdc_ablations, ablations) for k,f in r.items()}
     say,known = commands.sayer(books), commands.stems(root/'results')
-    write(pages/'gallery.md', commands.gallery([commands.figure(f, known, say, root/'results') for f in figures], said))
+    shown = [commands.figure(f, known, say, root/'results') for f in figures]
+    write(pages/'gallery.md', commands.gallery(shown, said))
     write(pages/'commands.md', commands.terminal(main))
 
 def door_pages(pages, books, house, modules, root):
     index = next((b for b in books if b.slug == 'index'), books[0])
     tour = next((b for b in books if b.slug == 'tour'), None)
-    write(pages/'index.md', filled('index.md', results=f'/{index.docname}.ipynb', toctree=toctree(['Read <read>', 'Run <run>', 'Use <use>', 'Gallery <gallery>'])))
+    rooms = toctree(['Read <read>', 'Run <run>', 'Use <use>', 'Gallery <gallery>'])
+    write(pages/'index.md', filled('index.md', results=f'/{index.docname}.ipynb', toctree=rooms))
     start = f"**New here?** [{tour.title}](/{tour.docname}.ipynb) takes ten minutes." if tour else ''
     write(pages/'read.md', filled('read.md', start=start, groups=grouped(house['read'])))
     takes = [b for g in house['run'].values() for b in g if commands.parameters(b)]
     tables = '\n\n'.join(f"### [{b.title}](/{b.docname}.ipynb)\n\n{commands.parameter_table(b)}" for b in takes)
-    terminal = f"[Every command](commands.md) has its options on one page.\n\n{toctree(['commands'], 'Commands')}"
-    write(pages/'run.md', filled('run.md', hours=commands.hours(root/'results', commands.sayer(books)), parameters=f'## Parameters\n\n{terminal}\n\n{tables}', groups=grouped(house['run'])))
+    hours = commands.hours(root/'results', commands.sayer(books))
+    terminal = toctree(['commands'], 'Commands')
+    values = dict(hours=hours, commands=terminal, parameters=tables, groups=grouped(house['run']))
+    write(pages/'run.md', filled('run.md', **values))
     listing = '\n'.join(f"- [`dc_nb.{k}`](api/{k}.md): {lower(first_line(m))}" for k,m in modules.items())
-    write(pages/'use.md', filled('use.md', groups=grouped(house['use']), sets=set_pages(pages), modules=f"{listing}\n\n{toctree([f'{k} <api/{k}>' for k in modules], 'API')}"))
+    entries = toctree([f'{k} <api/{k}>' for k in modules], 'API')
+    modules = f'{listing}\n\n{entries}'
+    write(pages/'use.md', filled('use.md', groups=grouped(house['use']), sets=set_pages(pages), modules=modules))
 
 def first_line(module)->str: return unlinked((module.__doc__ or 'exported names').strip().splitlines()[0])
 
@@ -113,8 +126,8 @@ def set_pages(pages)->str:
 
 def sphinx(pages, site, jobs)->int:
     "Warnings are errors"
-    return subprocess.run([sys.executable, '-m', 'sphinx', '-b', 'html', '-W', '--keep-going', '-q', '-j', str(jobs), '-d', str(site.parent/'doctrees'),
-        '-c', str(HERE), str(pages), str(site)]).returncode
+    options = ['-W', '--keep-going', '-q', '-j', jobs, '-d', site.parent/'doctrees', '-c', HERE]
+    return subprocess.run([sys.executable, '-m', 'sphinx', '-b', 'html', *map(str, [*options, pages, site])]).returncode
 
 def build(out=ROOT/'_docs', jobs=1)->int:
     "Stage, build, check; the exit status"
@@ -125,7 +138,9 @@ def build(out=ROOT/'_docs', jobs=1)->int:
     if (pages/'extra').exists(): shutil.copytree(pages/'extra', site, dirs_exist_ok=True)
     (site/'.nojekyll').touch()                                  # else GitHub Pages leaves out folders that begin with _
     found = checks.problems(site)
-    print('\n'.join(found) or f"{len(list(site.rglob('*.html')))} pages in {time.monotonic()-begun:.0f} s; every link leads somewhere, nothing comes from another host\n{site/'index.html'}")
+    n,seconds = len(list(site.rglob('*.html'))), time.monotonic()-begun
+    good = f'{n} pages in {seconds:.0f} s: no warning, no broken link, nothing from another host'
+    print('\n'.join(found) or f"{good}\n{site/'index.html'}")
     return bool(found)
 
 if __name__ == '__main__':

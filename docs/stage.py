@@ -1,4 +1,4 @@
-"Notebooks become pages: hidden cells go, links find their target wherever it lies, exported cells get a name to link to."
+"Notebooks become pages: hidden cells go, links find their target wherever it lies, exported cells get a name."
 import ast
 import hashlib
 import json
@@ -28,19 +28,19 @@ class Notebook:
     def folder(self)->str: return self.path.parts[0] if len(self.path.parts) > 1 else '.'
     @property
     def docname(self)->str: return f"nbs/{self.path.with_suffix('').as_posix()}"
+    def first(self, kind, pattern)->str|None:
+        "What the group of `pattern` finds in the first cell of a kind that has it"
+        found = (re.search(pattern, text(c), re.M) for c in self.cells if c['cell_type'] == kind)
+        return next((m[1] for m in found if m), None)
     @property
-    def title(self)->str:
-        heads = (re.search(r'^#\s+(.+)$', text(c), re.M) for c in self.cells if c['cell_type'] == 'markdown')
-        return next((h[1].strip() for h in heads if h), self.path.stem)
+    def title(self)->str: return (self.first('markdown', r'^#\s+(.+)$') or self.path.stem).strip()
     @property
     def summary(self)->str:
         "The block quote under the title, or nothing"
-        quotes = (re.search(r'^#\s+.+\n+((?:>.*\n?)+)', text(c), re.M) for c in self.cells if c['cell_type'] == 'markdown')
-        return next((unlinked(' '.join(re.sub(r'^>\s?', '', q[1], flags=re.M).split())) for q in quotes if q), '')
+        quote = self.first('markdown', r'^#\s+.+\n+((?:>.*\n?)+)') or ''
+        return unlinked(' '.join(re.sub(r'^>\s?', '', quote, flags=re.M).split()))
     @property
-    def module(self)->str|None:
-        found = (re.search(r'^#\|\s*default_exp\s+(\S+)', text(c), re.M) for c in self.cells if c['cell_type'] == 'code')
-        return next((m[1] for m in found if m), None)
+    def module(self)->str|None: return self.first('code', r'^#\|\s*default_exp\s+(\S+)')
 
 def unlinked(markdown)->str: return re.sub(r'(?<!!)\[([^\[\]]+)\]\([^()]*\)', r'\1', markdown)
 
@@ -90,11 +90,12 @@ class Links:
         if re.match(r'[a-z][a-z0-9+.-]*:|#|//', target): return target
         path,_,anchor = target.partition('#')
         anchor = f'#{anchor}' if anchor else ''
-        if path.endswith('.ipynb'): return self.relative(book, self.notebook(book, unquote(path)).docname + '.ipynb') + anchor
+        if path.endswith('.ipynb'):
+            return self.relative(book, f'{self.notebook(book, unquote(path)).docname}.ipynb') + anchor
         file = self.file(book, unquote(path))
         inside = file.relative_to(self.root)
         if inside.parts[0] == 'figures':
-            if not image and file.suffix in ('.png', '.svg') and file.stem in self.figures: return f'#figure-{file.stem}'
+            if not image and file.suffix != '.csv' and file.stem in self.figures: return f'#figure-{file.stem}'
             return self.relative(book, inside.as_posix())
         if image: raise PageError(f"{book.path}: the picture {target} is not in figures/")
         return f"{self.git}/{inside.as_posix()}{anchor}"
@@ -104,10 +105,11 @@ class Links:
     def notebook(self, book, path)->Notebook:
         name = Path(path).name
         slug = Notebook(Path(name), []).slug
-        found = next((b for b in self.books if b.path.name == name), None) or next((b for b in self.books if b.slug == slug), None)
-        if found: return found
+        found = [b for b in self.books if b.path.name == name] or [b for b in self.books if b.slug == slug]
+        if found: return found[0]
         near = get_close_matches(name, [b.path.name for b in self.books], 1, .5)
-        raise PageError(f"{book.path} links to {path}, which is not in nbs/" + (f"; did you mean {near[0]}?" if near else ''))
+        guess = f'; did you mean {near[0]}?' if near else ''
+        raise PageError(f'{book.path} links to {path}, which is not in nbs/{guess}')
 
     def file(self, book, path)->Path:
         "A file of the repository: as the notebook says it, or below the root, where a notebook was moved"
@@ -119,7 +121,9 @@ class Links:
 
     def rewrite(self, book, markdown:str)->str:
         "All links of a Markdown text, code left alone"
-        def one(m): return f"{m[1]}[{m[2] if m[1] else self.rewrite(book, m[2])}]({self(book, m[3], bool(m[1]))}{m[4] or ''})"
+        def one(m):
+            image,words = m[1], m[2] if m[1] else self.rewrite(book, m[2])
+            return f"{image}[{words}]({self(book, m[3], bool(image))}{m[4] or ''})"
         return outside_code(markdown, lambda part: LINK.sub(one, part))
 
 FENCE = re.compile(r'(^(?P<f>```+|~~~+).*?^(?P=f)[ \t]*$|^(?: {4}|\t).*$)', re.S|re.M)
@@ -137,7 +141,7 @@ def outside_fences(markdown:str, change)->str:
     "`change` applied to what stands in no fenced or indented code block"
     out,at = [],0
     for m in FENCE.finditer(markdown):
-        if m[0][0] in ' \t' and not after_blank(markdown, m.start()): continue        # a list or a paragraph that goes on
+        if m[0][0] in ' \t' and not after_blank(markdown, m.start()): continue      # a list or a paragraph that goes on
         out += [change(markdown[at:m.start()]), m[0]]; at = m.end()
     return ''.join(out) + change(markdown[at:])
 
@@ -148,6 +152,10 @@ def after_blank(markdown, start)->bool:
     return not before or not before[-1].strip()
 
 # --- names that have a page in the API
+
+NAMED = re.compile(r'''^\#.*?$                                  # a heading, link, formula or code, which stay
+    | !?\[(?:[^\[\]]|\[[^\]]*\])*\]\([^)]*\) | \$\$.+?\$\$ | \$[^$\n]+\$ | (?<!`)``+(?!`).+?``+
+    | (?<![`}])`(?P<code>[A-Za-z_][\w.]*(?:\(\))?)`(?!`)       # and a name''', re.S|re.M|re.X)
 
 @dataclass
 class Names:
@@ -173,8 +181,7 @@ class Names:
             if not target or target in seen: return m[0]
             seen.add(target)
             return f"{{py:obj}}`{m['code']} <dc_nb.{target}>`"
-        kept = re.compile(r'^#.*$|!?\[(?:[^\[\]]|\[[^\]]*\])*\]\([^)]*\)|\$\$.+?\$\$|\$[^$\n]+\$|(?<!`)``+(?!`).+?``+|(?<![`}])`(?P<code>[A-Za-z_][\w.]*(?:\(\))?)`(?!`)', re.S|re.M)
-        return outside_fences(markdown, lambda part: kept.sub(one, part))
+        return outside_fences(markdown, lambda part: NAMED.sub(one, part))
 
 # --- cells
 
@@ -202,14 +209,18 @@ def defined(source:str)->list:
     "Names that a cell defines: functions, classes, values, and Class.method for patched methods"
     out,tree = [], parsed(source)
     for o in tree.body if tree else []:
-        if isinstance(o, ast.ClassDef): out += [o.name, *(f'{o.name}.{f.name}' for f in o.body if isinstance(f, ast.FunctionDef))]
+        if isinstance(o, ast.ClassDef):
+            out += [o.name, *(f'{o.name}.{f.name}' for f in o.body if isinstance(f, ast.FunctionDef))]
         if isinstance(o, ast.FunctionDef):
-            patched = any('patch' in ast.unparse(d) for d in o.decorator_list) and o.args.args and o.args.args[0].annotation
+            patched = any('patch' in ast.unparse(d) for d in o.decorator_list) and o.args.args[0].annotation
             out.append(f'{ast.unparse(patched)}.{o.name}' if patched else o.name)
         if isinstance(o, ast.Assign):
-            out += [n.id for t in o.targets for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+            names = [n for t in o.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+            out += [n.id for n in names if isinstance(n.ctx, ast.Store)]
         if isinstance(o, ast.AnnAssign) and isinstance(o.target, ast.Name): out.append(o.target.id)
     return out
+
+def public(source:str)->list: return [n for n in defined(source) if n.split('.')[-1][0] != '_']
 
 def label(module:str, name:str)->str:
     "What a link to a definition is called; Sphinx ignores case, so classes are marked"
@@ -219,7 +230,8 @@ def label(module:str, name:str)->str:
 def staged_cell(cell, book, links, names, seen)->list:
     "What a page shows of a cell: nothing, itself, or itself with labels before it"
     source,tags = text(cell), {t.replace('_', '-') for t in cell['metadata'].get('tags', ())}
-    if cell['cell_type'] == 'markdown': return [markdown(names.link(links.rewrite(book, source), book.module), cell, tags)]
+    if cell['cell_type'] == 'markdown':
+        return [markdown(names.link(links.rewrite(book, source), book.module), cell, tags)]
     if cell['cell_type'] != 'code': return []
     found,source = directives(source)
     if HIDDEN & set(found) or not source.strip() and not cell['outputs']: return []
@@ -228,10 +240,12 @@ def staged_cell(cell, book, links, names, seen)->list:
     if exported and only_imports(source): tags.add('hide-input')
     if exported: tags.add('exported')
     outputs = [relinked(o, book, links) for o in cell['outputs']]
-    code = dict(cell, source=source.splitlines(keepends=True), outputs=outputs, execution_count=None, metadata=dict(cell['metadata'], tags=sorted(tags)))
-    labels = [l for n in (defined(source) if exported and book.module else ()) if n.split('.')[-1][0] != '_' and (l := label(book.module, n)) not in seen]
+    code = dict(cell, source=source.splitlines(keepends=True), outputs=outputs, execution_count=None,
+        metadata=dict(cell['metadata'], tags=sorted(tags)))
+    labels = [label(book.module, n) for n in public(source)] if exported and book.module else []
+    new = [f'({l})=' for l in dict.fromkeys(labels) if l not in seen]
     seen.update(labels)
-    return [*([markdown('\n'.join(f'({l})=' for l in labels))] if labels else []), code]
+    return [markdown('\n'.join(new)), code] if new else [code]
 
 def relinked(output, book, links):
     "A Markdown output with its links"
@@ -243,7 +257,8 @@ def relinked(output, book, links):
 def markdown(source, like=None, tags=()):
     "A Markdown cell; a new one is called by what it holds"
     id = (like or {}).get('id') or hashlib.sha256(source.encode()).hexdigest()[:8]
-    return dict(cell_type='markdown', id=id, metadata=dict(tags=sorted(tags)) if tags else {}, source=source.splitlines(keepends=True))
+    tagged = dict(tags=sorted(tags)) if tags else {}
+    return dict(cell_type='markdown', id=id, metadata=tagged, source=source.splitlines(keepends=True))
 
 def under_title(book, git)->str:
     "A line under the title: the module's page and the notebook itself"
@@ -260,9 +275,10 @@ def staged(book:Notebook, links:Links, names:Names)->dict:
             titled = True
         cells += new
     if not titled: cells.insert(0, markdown(f'# {book.title}\n\n{under_title(book, links.git)}'))
-    return dict(cells=cells, metadata=dict(book.metadata, mystnb=dict(execution_mode='off')), nbformat=4, nbformat_minor=5)
+    return dict(cells=cells, metadata=book.metadata, nbformat=4, nbformat_minor=5)
 
 def split_title(source, line)->list:
     "The title cell with `line` after the title and its block quote"
-    m = re.match(r'\s*# .*\n*(?:(?:>.*\n?)+)?', source)
-    return [f'{m[0].strip()}\n\n{line}', *([source[m.end():]] if source[m.end():].strip() else [])] if m else [source, line]
+    m = re.search(r'^# .*\n*(?:(?:>.*\n?)+)?', source, re.M)
+    rest = source[m.end():]
+    return [f'{source[:m.end()].strip()}\n\n{line}', *([rest] if rest.strip() else [])]

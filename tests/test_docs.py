@@ -3,6 +3,7 @@ import ast
 import functools
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT/'docs'))
@@ -19,27 +21,34 @@ import api
 import checks
 import commands
 import house
-from stage import Links, Names, Notebook, PageError, defined, directives, doors, label, notebooks, only_imports, outside_code, staged
+from stage import Links, Names, Notebook, PageError, defined, directives, doors, label, notebooks, only_imports
+from stage import outside_code, staged
 
 # --- notebooks
 
 def md(s): return dict(cell_type='markdown', id='a', metadata={}, source=s.splitlines(True))
-def code(s, outputs=(), tags=()): return dict(cell_type='code', id='b', metadata=dict(tags=list(tags)) if tags else {}, source=s.splitlines(True), outputs=list(outputs), execution_count=3)
+def code(s, outputs=(), tags=()):
+    about = dict(cell_type='code', id='b', metadata=dict(tags=list(tags)) if tags else {}, execution_count=3)
+    return dict(about, source=s.splitlines(True), outputs=list(outputs))
 def book(path, *cells): return Notebook(Path(path), list(cells))
 
-MOMENTS = book('concepts/1_moments.ipynb', code('#| default_exp moments'), md('# The shape of a cloud\n\n> Mean and variance.\n\nMore, with `pool`.'))
+OPENING = '# The shape of a cloud\n\n> Mean and variance.\n\nMore, with `pool`.'
+MOMENTS = book('concepts/1_moments.ipynb', code('#| default_exp moments'), md(OPENING))
 RUNS = book('20a_runs.ipynb', md('# Runs\n\nSee [moments](06_moments.ipynb#pooling).'))
 
 def test_a_notebook_says_its_name():
-    assert (MOMENTS.slug, MOMENTS.folder, MOMENTS.title, MOMENTS.summary, MOMENTS.module) == ('moments', 'concepts', 'The shape of a cloud', 'Mean and variance.', 'moments')
+    assert (MOMENTS.slug, MOMENTS.folder, MOMENTS.module) == ('moments', 'concepts', 'moments')
+    assert (MOMENTS.title, MOMENTS.summary) == ('The shape of a cloud', 'Mean and variance.')
     assert (RUNS.slug, RUNS.folder, RUNS.docname, RUNS.module) == ('runs', '.', 'nbs/20a_runs', None)
     assert book('3_x.ipynb', md('text')).title == '3_x'
 
 def test_directives_and_definitions():
     assert directives('#| export\n#| eval: false\nx = 1\n#| no') == ({'export':None, 'eval':'false'}, 'x = 1\n#| no')
-    assert only_imports('import a\nfrom b import c') and not only_imports('import a\na.b()') and not only_imports('%time x')
-    assert defined('class A(B):\n  x = 1\n  def f(self): pass\n@patch\ndef g(self:A): pass\nh,_i = 1,2\n%m') == []
-    assert defined('class A(B):\n  def f(self): pass\n@patch(as_prop=True)\ndef g(self:A): pass\nh,i = 1,2\nj:int = 3') == ['A', 'A.f', 'A.g', 'h', 'i', 'j']
+    assert only_imports('import a\nfrom b import c')
+    assert not only_imports('import a\na.b()') and not only_imports('%time x')
+    assert defined('x = 1\n%magic') == []
+    source = 'class A(B):\n  def f(self): pass\n@patch(as_prop=True)\ndef g(self:A): pass\nh,i = 1,2\nj:int = 3'
+    assert defined(source) == ['A', 'A.f', 'A.g', 'h', 'i', 'j']
     assert label('core', 'recipe') != label('core', 'Recipe') and label('a', 'B.c_d') == 'source-a-b-class-c-d'
 
 def page(*cells, exported=None, books=()):
@@ -48,8 +57,9 @@ def page(*cells, exported=None, books=()):
     return out['cells'], '\n'.join(''.join(c['source']) for c in out['cells'])
 
 def test_what_a_page_shows():
-    cells,text = page(code('#| default_exp toy'), md('# Toy\n\n> Plays.\n\nMore.'), code('#| export\nimport os'), code('#| export\ndef f(x): return x'), code('#| hide\nsecret'),
-        code('f(1)', [dict(output_type='stream', name='stdout', text=['1'])], ['remove_input']))
+    said = dict(output_type='stream', name='stdout', text=['1'])
+    cells,text = page(code('#| default_exp toy'), md('# Toy\n\n> Plays.\n\nMore.'), code('#| export\nimport os'),
+        code('#| export\ndef f(x): return x'), code('#| hide\nsecret'), code('f(1)', [said], ['remove_input']))
     assert 'secret' not in text and 'default_exp' not in text and '#|' not in text
     assert '(source-toy-f)=' in text and text.index('(source-toy-f)=') < text.index('def f')
     assert text.index('> Plays.') < text.index('{.where}') < text.index('More.') and '#module-toy' in text
@@ -62,28 +72,35 @@ def test_what_a_page_shows():
 LINKS = Links([MOMENTS, RUNS], 'https://git', ('letters-cifar10-ipc10',), ROOT)
 
 def test_links_find_notebooks_wherever_they_lie():
-    assert LINKS.rewrite(RUNS, 'See [m](06_moments.ipynb#pooling) and [w](https://x.org/a.ipynb).') == 'See [m](concepts/1_moments.ipynb#pooling) and [w](https://x.org/a.ipynb).'
-    assert LINKS.rewrite(MOMENTS, '[`r`](../20a_runs.ipynb "runs") [here](#top)') == '[`r`](../20a_runs.ipynb "runs") [here](#top)'
-    with pytest.raises(PageError, match='1_moment.ipynb, which is not in nbs/; did you mean 1_moments.ipynb'): LINKS.rewrite(RUNS, '[m](1_moment.ipynb)')
+    far = '[w](https://x.org/a.ipynb)'
+    assert LINKS.rewrite(RUNS, f'[m](06_moments.ipynb#pooling) {far}') == f'[m](concepts/1_moments.ipynb#pooling) {far}'
+    stays = '[`r`](../20a_runs.ipynb "runs") [here](#top)'
+    assert LINKS.rewrite(MOMENTS, stays) == stays
+    with pytest.raises(PageError, match='1_moment.ipynb, which is not in nbs/; did you mean 1_moments.ipynb'):
+        LINKS.rewrite(RUNS, '[m](1_moment.ipynb)')
 
 def test_links_to_figures_and_files():
     assert LINKS.rewrite(RUNS, '[f](../figures/letters-cifar10-ipc10.png)') == '[f](#figure-letters-cifar10-ipc10)'
-    assert LINKS.rewrite(MOMENTS, '![f](../figures/letters-cifar10-ipc10.png)') == '![f](../../figures/letters-cifar10-ipc10.png)'       # moved down a folder, link as it was
+    moved = '![f](../figures/letters-cifar10-ipc10.png)'                # down a folder, the link as it was
+    assert LINKS.rewrite(MOMENTS, moved) == '![f](../../figures/letters-cifar10-ipc10.png)'
     assert LINKS.rewrite(RUNS, '[c](../CONTRIBUTING.md)') == '[c](https://git/CONTRIBUTING.md)'
     with pytest.raises(PageError, match='nothing.md, which does not exist'): LINKS.rewrite(RUNS, '[c](nothing.md)')
     with pytest.raises(PageError, match='is not in figures'): LINKS.rewrite(RUNS, '![c](../CONTRIBUTING.md)')
 
 def test_code_is_no_link():
-    for text in ('`a[i](x.md)`', '```\n[a](no.ipynb)\n```', 'Text:\n\n    m[a](no.ipynb)\n'): assert LINKS.rewrite(RUNS, text) == text
+    for text in ('`a[i](x.md)`', '```\n[a](no.ipynb)\n```', 'Text:\n\n    m[a](no.ipynb)\n'):
+        assert LINKS.rewrite(RUNS, text) == text
     assert outside_code('a `b` c', str.upper) == 'A `b` C'
     with pytest.raises(PageError): LINKS.rewrite(RUNS, '- item\n    goes on [a](no.ipynb)')
 
 def test_names_become_links_to_their_entries():
-    names = Names({'core':{'table', 'stream', 'Recipe', 'Recipe.but'}, 'moments':{'pool', 'rate'}, 'mls':{'rate', 'most_learnable'}})
+    core = {'table', 'stream', 'Recipe', 'Recipe.but'}
+    names = Names({'core':core, 'moments':{'pool', 'rate'}, 'mls':{'rate', 'most_learnable'}})
     linked = lambda s, m=None: names.link(s, m)
     assert linked('`most_learnable`') == '{py:obj}`most_learnable <dc_nb.mls.most_learnable>`'
     assert linked('`core.stream()` and `Recipe.but`').count('{py:obj}') == 2
-    for text in ('`table` of a `rate`', '# `Recipe`', '[`Recipe`](x)', '```\n`Recipe`\n```', '$`Recipe`$', '{py:obj}`Recipe`', '`a Recipe`'): assert linked(text) == text
+    stay = ['`table` of a `rate`', '# `Recipe`', '[`Recipe`](x)', '```\n`Recipe`\n```', '$`Recipe`$', '`a Recipe`']
+    for text in stay: assert linked(text) == text
     assert linked('`pool`', 'moments') == '{py:obj}`pool <dc_nb.moments.pool>`'
     assert linked('`Recipe` is a `Recipe`').count('{py:obj}') == 1                      # once a cell is enough
 
@@ -97,9 +114,10 @@ def test_every_notebook_lies_behind_one_door():
     assert sorted(shown) == sorted(b.path for b in books)
 
 def test_a_new_notebook_goes_where_its_folder_goes():
-    new = [book(f'{f}1_new_{f[:3]}.ipynb') for f in ('concepts/', 'library/', 'experiments/', 'guides/', 'elsewhere/', '')]
+    want = dict(concepts='read', library='use', experiments='run', guides='use', elsewhere='read')
+    new = [book(f'{f}/1_new_{f}.ipynb') for f in want] + [book('new.ipynb')]
     where = {b.path.parts[0]:d for d,groups in doors(new).items() for g in groups.values() for b in g}
-    assert where == {'concepts':'read', 'library':'use', 'experiments':'run', 'guides':'use', 'elsewhere':'read', '1_new_.ipynb':'read'}
+    assert where == want | {'new.ipynb':'read'}
 
 def test_two_notebooks_of_one_name(tmp_path):
     for d in ('a', 'b'): (tmp_path/d).mkdir(); (tmp_path/d/'1_x.ipynb').write_text('{"cells": [], "metadata": {}}')
@@ -109,7 +127,8 @@ def test_all_links_hold_when_notebooks_move(tmp_path):
     "Every notebook in another folder under another number: the pages still find each other"
     for i,f in enumerate(sorted((ROOT/'nbs').rglob('*.ipynb'))):
         slug = Notebook(f.relative_to(ROOT/'nbs'), []).slug
-        to = tmp_path/'nbs'/('concepts', 'library/deep')[i%2]/f'{i+1}_{slug}.ipynb' if slug != 'index' else tmp_path/'nbs'/'index.ipynb'
+        name = 'index.ipynb' if slug == 'index' else f'{i+1}_{slug}.ipynb'
+        to = tmp_path/'nbs'/('concepts', 'library/deep')[i%2]/name
         to.parent.mkdir(parents=True, exist_ok=True); shutil.copy(f, to)
     for d in ('figures', 'docs', 'results', 'tests', 'benchmarks'): (tmp_path/d).symlink_to(ROOT/d)
     for f in ROOT.glob('*.*'): (tmp_path/f.name).symlink_to(f)
@@ -162,11 +181,17 @@ def sample(tmp_path, monkeypatch):
 
 def test_an_entry_has_signature_shapes_errors_and_source(sample):
     text = api.entry('half', sample.half, sample, {label('dc_nb_sample', 'half')}, 'https://git')
-    for part in ('(x: Tensor, by: float = 2.0, f=max(3)) -> Tensor', ':param x: N x C, floats', ':param by: at least 1', ':returns: N x C', '“by {by} is too small”',
-        ':raises Empty: “{x} is empty: give one or more”', '#source-dc-nb-sample-half', '/dc_nb_sample.py#L12-L20'): assert part in text, (part, text)
-    box = api.entry('Box', sample.Box, sample, set(), 'https://git')
-    for part in ('class} dc_nb_sample.Box(side: int = 3', ':param side: in pixels', 'property} dc_nb_sample.Box.area', ':type: int', 'Box.open(key: str) -> list'): assert part in box, (part, box)
-    assert 'Box.make(' not in box                                                       # a field that holds a function is no method
+    parts = ['(x: Tensor, by: float = 2.0, f=max(3)) -> Tensor', ':param x: N x C, floats', ':param by: at least 1',
+        ':returns: N x C', '“by {by} is too small”', ':raises Empty: “{x} is empty: give one or more”',
+        '#source-dc-nb-sample-half', '/dc_nb_sample.py#L12-L20']
+    assert [p for p in parts if p not in text] == [], text
+
+def test_an_entry_of_a_class_has_its_fields_and_methods(sample):
+    text = api.entry('Box', sample.Box, sample, set(), 'https://git')
+    parts = ['class} dc_nb_sample.Box(side: int = 3', ':param side: in pixels', 'property} dc_nb_sample.Box.area',
+        ':type: int', 'Box.open(key: str) -> list']
+    assert [p for p in parts if p not in text] == [], text
+    assert 'Box.make(' not in text                                      # a field that holds a function is no method
     assert '`a`, `b`' in api.entry('kinds', sample.kinds, sample, set(), '')
     assert list(api.exported(sample)) == ['Empty', 'half', 'Box', 'kinds']
 
@@ -209,14 +234,17 @@ def test_a_figure_that_nothing_explains(tmp_path):
     assert commands.figure(tmp_path/'mystery.png', {}, lambda r: '')['drawn'] == 'make figures'
 
 def test_command_of_a_row():
-    run = book('run_edc.ipynb', code("ipc: int = 10   # images | class\ndataset: str = 'digits'\nseeds: int = 5\nstudent: str = None   # network", tags=['parameters']))
+    lines = ['ipc: int = 10   # images | class', "dataset: str = 'digits'", 'seeds: int = 5', 'student: str = None  # network']
+    run = book('run_edc.ipynb', code('\n'.join(lines), tags=['parameters']))
     given = commands.parameters(run)
     assert given['ipc'] == ('int', 10, 'images | class') and given['dataset'][2] == ''
     assert '| `ipc` | `10` | images \\| class |' in commands.parameter_table(run)
     row = dict(run='edc', ipc=1, dataset='digits', student='resnet18', scores=dict(edc=dict(accuracies=[.1, .2])))
-    assert commands.command(row, given) == 'dc_nb run edc -p ipc 1 -p seeds 2'
-    assert commands.command(row, given, lambda chosen: dict(student='convnet')) == 'dc_nb run edc -p ipc 1 -p seeds 2 -p student resnet18'
-    assert commands.command(row, given, lambda chosen: dict(student='resnet18')) == 'dc_nb run edc -p ipc 1 -p seeds 2'
+    said = 'dc_nb run edc -p ipc 1 -p seeds 2'
+    assert commands.command(row, given) == said
+    assert commands.command(row, given, lambda chosen: dict(student='convnet')) == f'{said} -p student resnet18'
+    assert commands.command(row, given, lambda chosen: dict(student='resnet18')) == said
+    assert commands.planned('edc', dict(method='gone')) == {}       # a row of a time when other names could be given
 
 def test_every_command_of_the_terminal_is_on_its_page():
     from dc_nb.cli import main
@@ -226,13 +254,22 @@ def test_every_command_of_the_terminal_is_on_its_page():
         for p in c.params:
             if p.param_type_name == 'option': assert p.opts[0] in text
 
-def test_the_clock(): assert [commands.clock(s).replace('\N{NO-BREAK SPACE}', ' ') for s in (48.2, 720, 12_000)] == ['48 s', '12 min', '3.3 h']
+def test_the_clock():
+    said = [commands.clock(s).replace('\N{NO-BREAK SPACE}', ' ') for s in (48.2, 720, 12_000)]
+    assert said == ['48 s', '12 min', '3.3 h']
 
 # --- what a site must hold
 
-FAULTS = {'links to b.html, which is not there':'<a href="b.html">b</a>', 'has no #end':'<a href="#end">e</a>', 'outside the site':'<a href="../x.html">x</a>', 'loads https://x.org/a.js from another host':'<script src="https://x.org/a.js"></script>',
-    'loads //x.org/a.css from another host':'<link rel="stylesheet" href="//x.org/a.css">', 'loads https://x.org/a.woff from another host':'<style>@font-face{src:url("https://x.org/a.woff")}</style>',
-    'loads a.png, which is not there':'<img src="a.png">', 'at most 3,000,000':'x'*3_000_001, 'a file link':'<a href="file:///etc">x</a>'}
+FAULTS = {
+    'links to b.html, which is not there':'<a href="b.html">b</a>',
+    'has no #end':'<a href="#end">e</a>',
+    'outside the site':'<a href="../x.html">x</a>',
+    'a file link':'<a href="file:///etc">x</a>',
+    'loads https://x.org/a.js from another host':'<script src="https://x.org/a.js"></script>',
+    'loads //x.org/a.css from another host':'<link rel="stylesheet" href="//x.org/a.css">',
+    'loads https://x.org/a.woff from another host':'<style>@font-face{src:url("https://x.org/a.woff")}</style>',
+    'loads a.png, which is not there':'<img src="a.png">',
+    'at most 3,000,000':'x'*3_000_001}
 
 @pytest.mark.parametrize('says', FAULTS)
 def test_a_fault_is_found(says, tmp_path):
@@ -241,43 +278,56 @@ def test_a_fault_is_found(says, tmp_path):
 
 def test_a_good_site_has_no_fault(tmp_path):
     assert checks.problems(tmp_path) == ['there is no index.html']
-    (tmp_path/'a').mkdir(); (tmp_path/'a'/'index.html').write_text('<p id="x"><a href="../index.html#y">up</a><a href="https://x.org">out</a>')
-    (tmp_path/'index.html').write_text('<p id="y"><a href="a/#x">down</a><img src="data:image/png;base64,AA"><link rel="canonical" href="https://x.org">')
+    (tmp_path/'a').mkdir()
+    (tmp_path/'a'/'index.html').write_text('<p id="x"><a href="../index.html#y">up</a><a href="https://x.org">out</a>')
+    quiet = '<img src="data:image/png;base64,AA"><link rel="canonical" href="https://x.org">'
+    (tmp_path/'index.html').write_text(f'<p id="y"><a href="a/#x">down</a>{quiet}')
     assert checks.problems(tmp_path) == []
 
 # --- the built site
 
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
-    pytest.importorskip('sphinx'); pytest.importorskip('myst_nb'); pytest.importorskip('pydata_sphinx_theme')
-    out,begun = tmp_path_factory.mktemp('docs'), time.monotonic()
-    r = subprocess.run([sys.executable, str(ROOT/'docs'/'house.py'), '--out', str(out)], capture_output=True, text=True)
-    assert r.returncode == 0, r.stdout + r.stderr
-    return out/'site', time.monotonic()-begun, r
+    "The folder of the built site, the seconds it took, what was printed; built once for all workers"
+    for m in ('sphinx', 'myst_nb', 'pydata_sphinx_theme'): pytest.importorskip(m)
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base)/'docs'
+    with FileLock(f'{out}.lock'):
+        if not (out/'log.json').exists():
+            begun = time.monotonic()
+            command = [sys.executable, str(ROOT/'docs'/'house.py'), '--out', str(out)]
+            r = subprocess.run(command, capture_output=True, text=True)
+            (out/'log.json').write_text(json.dumps([r.returncode, time.monotonic()-begun, r.stdout + r.stderr]))
+    code,seconds,said = json.loads((out/'log.json').read_text())
+    assert code == 0, said
+    return out/'site',seconds,said
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_in_three_minutes(site):
-    where,seconds,r = site
-    assert seconds < 180 and 'WARNING' not in r.stdout + r.stderr
+    where,seconds,said = site
+    assert seconds < 180 and 'WARNING' not in said and 'no warning' in said
     pages = {f.relative_to(where).as_posix() for f in where.rglob('*.html')}
     books = notebooks(ROOT/'nbs')
-    assert {'index.html', 'read.html', 'run.html', 'use.html', 'gallery.html', 'commands.html', 'search.html', *(f'{b.docname}.html' for b in books), *(f'api/{k}.html' for k in api.modules())} <= pages
+    assert {f'{p}.html' for p in ('index', 'read', 'run', 'use', 'gallery', 'commands', 'search')} <= pages
+    assert {f'{b.docname}.html' for b in books} | {f'api/{k}.html' for k in api.modules()} <= pages
     assert not any('nbdev_export' in (where/p).read_text() for p in pages if p.startswith('nbs/'))
     gallery = (where/'gallery.html').read_text()
     assert all(f.name in gallery for f in (ROOT/'figures').glob('*.png'))
 
 SIZES = '''() => {
   const w = document.documentElement.clientWidth, wide = [];
-  const held = e => { for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
-    if (/auto|scroll|hidden|clip/.test(getComputedStyle(p).overflowX) && p.getBoundingClientRect().right <= w + 1) return true };
+  const style = getComputedStyle, count = s => document.querySelectorAll(s).length;
+  const held = e => {                                                   // it scrolls inside a box that fits
+    for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
+      if (/auto|scroll|hidden|clip/.test(style(p).overflowX) && p.getBoundingClientRect().right <= w + 1) return true };
   for (const e of document.body.querySelectorAll('*')) {
-    const r = e.getBoundingClientRect();
-    if (r.width && r.height && (r.right > w + 1 || r.left < -1) && getComputedStyle(e).visibility !== 'hidden' && !held(e)) wide.push(`${e.tagName} ${e.className}`);
+    const r = e.getBoundingClientRect(), seen = r.width && r.height && style(e).visibility !== 'hidden';
+    if (seen && (r.right > w + 1 || r.left < -1) && !held(e)) wide.push(`${e.tagName} ${e.className}`);
   }
-  return {page: document.documentElement.scrollWidth - w, wide, math: document.querySelectorAll('.math').length, set: document.querySelectorAll('mjx-container').length,
-    wrong: document.querySelectorAll('mjx-merror').length, theme: document.documentElement.dataset.theme} }'''
+  return {page: document.documentElement.scrollWidth - w, wide, math: count('.math'), set: count('mjx-container'),
+    wrong: count('mjx-merror'), theme: document.documentElement.dataset.theme} }'''
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')         # its event loop must not be there for tests of other modules
 def browser():
     playwright = pytest.importorskip('playwright.sync_api')
     chromium = next((p for n in ('chromium', 'chromium-browser', 'google-chrome') if (p := shutil.which(n))), None)
@@ -287,7 +337,7 @@ def browser():
         yield b
         b.close()
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def address(site):
     "The site as a server shows it"
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -321,8 +371,9 @@ def test_every_page_fits_the_screen(site, browser, address, width):
         seen = tab.evaluate(SIZES)
         bad = [*wrong, *(f'wider than the page: {w}' for w in seen['wide'][:3])]
         if seen['page'] > 0: bad.append(f"the page scrolls sideways by {seen['page']}")
-        if seen['wrong'] or seen['set'] < seen['math']: bad.append(f"{seen['math']} formulas, {seen['set']} set, {seen['wrong']} wrong")
-        if name.startswith(('nbs/', 'api/')) and seen['theme'] != scheme: bad.append(f"{seen['theme']} instead of {scheme}")
+        formulas = f"{seen['math']} formulas, {seen['set']} set, {seen['wrong']} wrong"
+        if seen['wrong'] or seen['set'] < seen['math']: bad.append(formulas)
+        if name.startswith(('nbs/', 'api/')) and seen['theme'] != scheme: bad.append(f'not {scheme}')
         if bad: faults[name] = bad
         wrong.clear()
     assert not faults, json.dumps(faults, indent=1)
