@@ -103,7 +103,7 @@ def signature(f, skip_first=False)->str:
     try: s = inspect.signature(f)
     except (TypeError, ValueError): return '()'
     ps = list(s.parameters.values())[1 if skip_first else 0:]
-    out,star,slash = [], False, False
+    out,star = [], False
     for p in ps:
         if p.kind is p.KEYWORD_ONLY and not star: out.append('*'); star = True
         if p.kind is p.VAR_POSITIONAL: star = True

@@ -9,18 +9,22 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
+import torch
+from browsing import SIZES, chromium, opened
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT/'docs'))
-pytest.importorskip('fastcore')
 import api
 import checks
 import commands
+import dc_nb
 import house
+from dc_nb.data import CondensedSet
 from stage import Links, Names, Notebook, PageError, defined, directives, doors, label, notebooks, only_imports
 from stage import outside_code, staged
 
@@ -254,6 +258,13 @@ def test_every_command_of_the_terminal_is_on_its_page():
         for p in c.params:
             if p.param_type_name == 'option': assert p.opts[0] in text
 
+def test_sets_of_the_zoo_have_pages(tmp_path, monkeypatch):
+    cs = CondensedSet(torch.rand(2, 2, 1, 4, 4))
+    zoo = types.SimpleNamespace(list=lambda: ['toy-ipc2'], load=lambda name: cs)
+    monkeypatch.setattr(dc_nb, 'zoo', zoo, raising=False)
+    assert '<a href="sets/toy-ipc2.html">toy-ipc2</a>' in house.set_pages(tmp_path)
+    assert 'toy-ipc2' in (tmp_path/'extra'/'sets'/'toy-ipc2.html').read_text()
+
 def test_the_clock():
     said = [commands.clock(s).replace('\N{NO-BREAK SPACE}', ' ') for s in (48.2, 720, 12_000)]
     assert said == ['48 s', '12 min', '3.3 h']
@@ -314,28 +325,9 @@ def test_the_site_is_built_without_a_warning_in_three_minutes(site):
     gallery = (where/'gallery.html').read_text()
     assert all(f.name in gallery for f in (ROOT/'figures').glob('*.png'))
 
-SIZES = '''() => {
-  const w = document.documentElement.clientWidth, wide = [];
-  const style = getComputedStyle, count = s => document.querySelectorAll(s).length;
-  const held = e => {                                                   // it scrolls inside a box that fits
-    for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
-      if (/auto|scroll|hidden|clip/.test(style(p).overflowX) && p.getBoundingClientRect().right <= w + 1) return true };
-  for (const e of document.body.querySelectorAll('*')) {
-    const r = e.getBoundingClientRect(), seen = r.width && r.height && style(e).visibility !== 'hidden';
-    if (seen && (r.right > w + 1 || r.left < -1) && !held(e)) wide.push(`${e.tagName} ${e.className}`);
-  }
-  return {page: document.documentElement.scrollWidth - w, wide, math: count('.math'), set: count('mjx-container'),
-    wrong: count('mjx-merror'), theme: document.documentElement.dataset.theme} }'''
-
-@pytest.fixture(scope='module')         # its event loop must not be there for tests of other modules
+@pytest.fixture(scope='module')
 def browser():
-    playwright = pytest.importorskip('playwright.sync_api')
-    chromium = next((p for n in ('chromium', 'chromium-browser', 'google-chrome') if (p := shutil.which(n))), None)
-    if not chromium: pytest.skip('no chromium: apt-get install chromium')
-    with playwright.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
-        yield b
-        b.close()
+    with chromium() as b: yield b
 
 @pytest.fixture(scope='module')
 def address(site):
@@ -346,15 +338,6 @@ def address(site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
-
-def opened(browser, width, scheme):
-    "A page of this width and a list that collects what goes wrong on it"
-    context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
-    page,wrong = context.new_page(), []
-    page.on('console', lambda m: m.type in ('error', 'warning') and wrong.append(f'{m.type}: {m.text}'))
-    page.on('pageerror', lambda e: wrong.append(str(e)))
-    page.on('request', lambda r: r.url.startswith(('http://127.0.0.1', 'data:')) or wrong.append(f'asks {r.url}'))
-    return page,wrong
 
 @pytest.mark.slow
 @pytest.mark.parametrize('width', [1280, 390])
