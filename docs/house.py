@@ -44,7 +44,7 @@ def listed(books)->str:
     def about(b): return f': {lower(b.summary)}' if b.summary else ''
     return '\n'.join(f'- [{short_title(b)}](/{b.docname}.ipynb){about(b)}' for b in books)
 
-def lower(s)->str: return s[0].lower()+s[1:] if s[:1].isupper() and s[1:2].islower() else s
+def lower(s)->str: return s[0].lower()+s[1:] if s[:1].isupper() and not s[1:2].isupper() else s
 
 def grouped(groups)->str:
     "The groups of a door, each a heading, a list, and its part of the side bar"

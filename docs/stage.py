@@ -87,9 +87,10 @@ class Links:
 
     def __call__(self, book:Notebook, target:str, image=False)->str:
         "The link as the page needs it; raises `PageError` for one that leads nowhere"
-        if re.match(r'[a-z][a-z0-9+.-]*:|#|//', target): return target
+        if re.match(r'[a-z][a-z0-9+.-]*:|//', target): return target
         path,_,anchor = target.partition('#')
-        anchor = f'#{anchor}' if anchor else ''
+        anchor = f'#{heading_id(anchor)}' if anchor else ''
+        if not path: return anchor
         if path.endswith('.ipynb'):
             return self.relative(book, f'{self.notebook(book, unquote(path)).docname}.ipynb') + anchor
         file = self.file(book, unquote(path))
@@ -125,6 +126,10 @@ class Links:
             image,words = m[1], m[2] if m[1] else self.rewrite(book, m[2])
             return f"{image}[{words}]({self(book, m[3], bool(image))}{m[4] or ''})"
         return outside_code(markdown, lambda part: LINK.sub(one, part))
+
+def heading_id(anchor:str)->str:
+    "Jupyter's anchors keep capitals and points, those of the site (as GitHub's) do not"
+    return re.sub(r'[^\w\- ]', '', unquote(anchor).lower()).replace(' ', '-')
 
 FENCE = re.compile(r'(^(?P<f>```+|~~~+).*?^(?P=f)[ \t]*$|^(?: {4}|\t).*$)', re.S|re.M)
 CODE = re.compile(r'(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)', re.S)

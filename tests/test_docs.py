@@ -78,6 +78,7 @@ LINKS = Links([MOMENTS, RUNS], 'https://git', ('letters-cifar10-ipc10',), ROOT)
 def test_links_find_notebooks_wherever_they_lie():
     far = '[w](https://x.org/a.ipynb)'
     assert LINKS.rewrite(RUNS, f'[m](06_moments.ipynb#pooling) {far}') == f'[m](concepts/1_moments.ipynb#pooling) {far}'
+    assert LINKS.rewrite(MOMENTS, '[a](#Theorem-3.2) [b](20a_runs.ipynb#At-once)') == '[a](#theorem-32) [b](../20a_runs.ipynb#at-once)'
     stays = '[`r`](../20a_runs.ipynb "runs") [here](#top)'
     assert LINKS.rewrite(MOMENTS, stays) == stays
     with pytest.raises(PageError, match='1_moment.ipynb, which is not in nbs/; did you mean 1_moments.ipynb'):
