@@ -53,6 +53,13 @@ readme: install  ## README.md from nbs/index.ipynb (run that notebook first)
 	  | sed -E -e 's#\]\(\.\./#](#g' -e 's#\]\(([a-z0-9_]+\.ipynb)\)#](nbs/\1)#g' \
 	  | awk '/^```/ {open = !open; if (open) $$0 = "```python"} 1' | cat -s > README.md
 
+.PHONY: docs docs-serve
+docs: install  ## the documentation site in _docs/site, from the committed outputs; make docs-serve shows it
+	$(BIN)/python docs/house.py $(ARGS)
+
+docs-serve:  ## show _docs/site at localhost:8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/site 8000
+
 benchmark: install  ## class statistics against a forward pass; a matching step against the plain loop
 	$(BIN)/python benchmarks/class_statistics.py
 	$(BIN)/python benchmarks/inner_iteration.py
