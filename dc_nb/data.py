@@ -56,6 +56,7 @@ licences = dict(digits='CC BY 4.0 (UCI, Optical Recognition of Handwritten Digit
     svhn='non-commercial use only (Netzer et al., 2011)', tiny_imagenet=_imagenet_terms,
     imagenet10=_imagenet_terms, imagenet1k=_imagenet_terms)
 
+# %% ../nbs/02_data.ipynb #ed8da417
 def reader_of(name)->tuple:
     "(function that reads it, path, registered name) of a name or a path; nothing is opened"
     fits(str(name).strip(), "a data set needs a name, a folder or a .npz file, not an empty text")

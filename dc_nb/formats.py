@@ -181,6 +181,7 @@ def _target(cs, to, path):
     fits(not os.path.lexists(path), f"{path} is already there: remove it or choose another name")
     return path
 
+# %% ../nbs/01b_formats.ipynb #448321ea
 def export(cs:CondensedSet, to:str, path=None)->Path:
     "Write `cs` in format `to` (native, npz, torch, png, hf) at `path`, or at a name made of data and IPC; the path"
     write,cs = writers[to],cs.to('cpu')

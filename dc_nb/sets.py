@@ -15,6 +15,7 @@ from io import BytesIO
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torchvision.transforms.functional as TF
 from PIL import Image
 from torch import Tensor
 
@@ -237,9 +238,10 @@ def from_arrays(
 
 # %% ../nbs/01a_sets.ipynb #d41cd2ab
 def mosaic(x, rows:int=10, columns:int=10)->Image.Image:
-    "classes x n x C x H x W images as one picture, a row for each class, a white line around each; small ones are enlarged"
+    "classes x n x C x H x W images as one picture, a row for each class; all about 40 to 80 pixels high"
     x = as_bytes(x[:rows,:columns].detach().cpu())
     if x.shape[2] not in (1, 3): x = x[:,:,[0]*3]
+    if max(x.shape[3:]) > 80: x = TF.resize(x.flatten(0, 1), [80, 80]).unflatten(0, x.shape[:2])
     zoom = max(1, 40//x.shape[3])
     x = F.pad(x.repeat_interleave(zoom, 3).repeat_interleave(zoom, 4), (1,)*4, value=255)
     c,n,channels,h,w = x.shape

@@ -6,7 +6,7 @@
 __all__ = ['Table', 'LabelFile', 'digest', 'pieces', 'save_parts', 'load_parts', 'save_arrays', 'table_in_arrays']
 
 # %% ../nbs/01d_tables.ipynb #f55751c5
-import hashlib,json,os,zipfile
+import errno,hashlib,json,os,zipfile
 from functools import cached_property
 
 import numpy as np
@@ -78,8 +78,7 @@ class LabelFile(Table):
         fits(None not in shape, f"{path} does not exist; a new table needs epochs, n and classes, not {shape}")
         with aside(path) as tmp:
             open_memmap(tmp, 'w+', '<f2', shape)
-            if hasattr(os, 'posix_fallocate'):
-                with open(tmp, 'r+b') as f: os.posix_fallocate(f.fileno(), 0, os.path.getsize(tmp))
+            with open(tmp, 'r+b') as f: _reserve(f.fileno(), os.path.getsize(tmp))
 
     def write(self, epoch:int, idx, values:Tensor):
         "Put the labels of images `idx` in one epoch, n x classes"
@@ -87,6 +86,14 @@ class LabelFile(Table):
         fits(bool(half.isfinite().all()), f"labels of epoch {epoch} are not finite, or beyond 65504 (half precision)")
         open_memmap(self.path, 'r+')[epoch,np.asarray(idx)] = half.numpy()
         self.__dict__.pop('digest', None)
+
+# %% ../nbs/01d_tables.ipynb #9b99c39a
+def _reserve(file, size):
+    "Blocks for all of a file, where the system can do that; else a full disk would kill the process that writes it"
+    try: os.posix_fallocate(file, 0, size)
+    except AttributeError: pass                                             # not every system has it,
+    except OSError as e:
+        if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL): raise           # and not every file system
 
 # %% ../nbs/01d_tables.ipynb #85c92290
 _types = {torch.float64:'F64', torch.float32:'F32', torch.float16:'F16', torch.bfloat16:'BF16', torch.uint8:'U8'}
@@ -157,7 +164,7 @@ def load_parts(path, device='cpu')->tuple[dict,dict]:
 
 # %% ../nbs/01d_tables.ipynb #7f930b89
 def _add(z, name, parts, shape, dtype, pack=zipfile.ZIP_DEFLATED):
-    info = zipfile.ZipInfo(f'{name}.npy')                                   # it has no date: equal sets give equal files
+    info = zipfile.ZipInfo(f'{name}.npy')                                   # without a date: equal sets, equal files
     info.compress_type = pack
     with z.open(info, 'w', force_zip64=True) as f:
         npy.write_array_header_1_0(f, dict(descr=npy.dtype_to_descr(dtype), fortran_order=False, shape=tuple(shape)))
@@ -172,7 +179,7 @@ def save_arrays(path, arrays:dict, table=None):
 def table_in_arrays(path)->Table:
     "The `table` of a .npz, left in the file"
     with zipfile.ZipFile(path) as z: info = z.getinfo('table.npy')
-    fits(info.compress_type==zipfile.ZIP_STORED, f"the label table in {path} was compressed: it can only be read as it lies")
+    fits(info.compress_type==zipfile.ZIP_STORED, f"the label table in {path} was compressed, so it cannot stay there")
     with open(path, 'rb') as f:
         f.seek(info.header_offset+26)
         extra = sum(np.frombuffer(f.read(4), '<u2').tolist())               # bytes of name and extra field

@@ -417,6 +417,17 @@ def test_a_changed_table_is_noticed(tmp_path):
         (tmp_path/f's{end}').write_bytes(raw)
         with pytest.raises((DataError, Damaged), match='checksum|changed'): read(tmp_path/f's{end}')
 
+def test_a_full_disk_is_noticed_before_the_first_label(tmp_path):
+    from dc_nb.condensed import LabelFile
+    from dc_nb.core import Unwritable
+    import resource
+    soft,hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, hard))
+    try:
+        with pytest.raises(Unwritable, match='free some space'): LabelFile(tmp_path/'t.npy', 10, 100, 100)
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
 GIGABYTE = """
 import resource,sys
 import numpy as np,torch
