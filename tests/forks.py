@@ -15,17 +15,18 @@ import torch
 
 torch.set_num_threads(1)
 
-from dc_nb import matching_runs, runs
-from dc_nb.experiments import Edc, Mdc, append_row, check
+from dc_nb.edc_runs import Edc, EdcRun, results
+from dc_nb.experiments import append_row, check
+from dc_nb.matching_runs import Mdc, MdcRun, size_results
 
 
 def work(kind, parameters, folder):
-    p = dict(parameters, out=folder, results=folder, figures=folder)
+    p = dict(parameters, out=folder)
     if kind == 'edc':
-        e = runs.everything(runs.EdcRun(check(p, Edc)))
+        e = results(EdcRun(check(p, Edc)))
         e['condensed'].save(folder+'.set')
     else:
-        e = matching_runs.everything(matching_runs.MdcRun(check(p, Mdc)))
+        e = size_results(MdcRun(check(p, Mdc)))
         e['sets']['MDC'][3].save(folder+'.set')
     Path(folder+'.set.json').write_text(json.dumps(e['row']['scores']))
     append_row(f'{folder}/rows.jsonl', e['row'])

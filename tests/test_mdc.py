@@ -8,13 +8,13 @@ from hypothesis import given,settings,strategies as st
 
 from conftest import ROOT
 from dc_nb.data import CondensedSet,toy
-from dc_nb.experiments import Mdc,check
+from dc_nb.experiments import check
 from dc_nb.formation import enlarge,image_major,shrink,tile,tile_major,untile
 from dc_nb.freezing import frozen_size
 from dc_nb.gradient_matching import Images,MatchingRecipe,Matching,advance,begin
 from dc_nb.gradients import momentum_step
 from dc_nb.matching_report import mdc_published
-from dc_nb.matching_runs import MdcRun
+from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.mls import feature_distances,most_learnable,rate
 from dc_nb.multisize import Multisize,together
 from dc_nb.synthesis import as_float

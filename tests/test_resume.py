@@ -1,7 +1,7 @@
 "A killed run continues to the same bytes; two runs at once and a full disk damage nothing"
 import shutil
 
-STAGES = dict(edc=('observer-*.part', 'observer-*.pass', 'set-*.part', 'student-*.part'), mdc=('sets-*.part', 'student-*.part'))
+STAGES = dict(edc=('network-*.part', 'observer-*.part', 'set-*.part', 'labels-*.part', 'student-*.part'), mdc=('sets-*.part', 'student-*.part'))
 
 def outcome(tmp_path, name): return (tmp_path/f'{name}.set').read_bytes(), (tmp_path/f'{name}.set.json').read_text()
 
@@ -16,7 +16,7 @@ def survives(tmp_path, runs, kind, kills):
         for stage in STAGES[kind]:
             if runs('killed', kind, pattern=stage)['killed']: hits[stage] = hits.get(stage, 0) + 1
         assert whole(tmp_path, runs, 'killed', kind) == expected, f'after kills in {hits}'
-        left = [f.name for f in (tmp_path/'killed'/'cache').iterdir() if f.suffix != '.safetensors']
+        left = [f.name for f in (tmp_path/'killed'/'cache').iterdir() if f.suffix not in ('.safetensors', '.npy')]
         assert not left, 'a finished run leaves whole files only'
         shutil.rmtree(tmp_path/'killed')
     assert set(hits) == set(STAGES[kind]), hits
@@ -50,7 +50,7 @@ def test_damaged_checkpoints_are_refused(tmp_path, runs):
         if not runs('a', pattern=stage, delay=0)['killed']: continue
         found = list(cache.glob(stage))
         spoilt += len(found)
-        if stage == 'student-*.part': [shutil.copy(next(cache.glob('observer-*.safetensors')), f) for f in found]       # a whole file, of another stage
+        if stage == 'student-*.part': [shutil.copy(next(cache.glob('network-*.safetensors')), f) for f in found]       # a whole file, of another stage
         else: spoil(cache, stage)
     assert whole(tmp_path, runs, 'a') == expected and spoilt >= 3
     said = sum(f.read_text().count('this stage starts from the beginning') for f in tmp_path.glob('a.*.log'))
@@ -69,9 +69,9 @@ def test_full_disk(tmp_path, runs):
     assert r['code'] == 1 and 'free some space and run again' in r['log'].splitlines()[-1], r['log']
     assert not [f for f in (tmp_path/'full'/'cache').iterdir() if f.suffix == '.safetensors' or f.name[0] == '.']
     sizes = {f.name:f.stat().st_size for f in (tmp_path/'whole'/'cache').glob('*.safetensors')}
-    largest = max(s for n,s in sizes.items() if n.startswith('observer'))
-    small = next(n for n,s in sizes.items() if n.startswith('observer') and s < largest)
+    largest = max(s for n,s in sizes.items() if n.startswith('network'))
+    small = next(n for n,s in sizes.items() if n.startswith('network') and s < largest)
     r, = runs('full', largest=largest-1)                             # the first observer fits, the second does not
-    kept = {f.name for f in (tmp_path/'full'/'cache').glob('observer-*.safetensors')}
+    kept = {f.name for f in (tmp_path/'full'/'cache').glob('network-*.safetensors')}
     assert r['code'] == 1 and kept <= {small}
     assert whole(tmp_path, runs, 'full') == expected

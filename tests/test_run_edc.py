@@ -8,14 +8,13 @@ import papermill
 import pytest
 
 from conftest import ROOT,TINY
-from dc_nb.core import load_state
 from dc_nb.data import CondensedSet
-from dc_nb.experiments import Edc,check
-from dc_nb.runs import EdcRun
+from dc_nb.edc_runs import Edc,EdcRun,observer
+from dc_nb.experiments import check
 
 NOTEBOOK = str(ROOT/'nbs'/'run_edc.ipynb')
 
-def places(tmp_path): return {k:str(tmp_path/k) for k in ('out', 'figures', 'results')}
+def places(tmp_path): return dict(out=str(tmp_path/'out'))
 
 def execute(tmp_path, **kw):
     return papermill.execute_notebook(NOTEBOOK, str(tmp_path/'run.ipynb'), dict(places(tmp_path), **kw), progress_bar=False, cwd=str(tmp_path))
@@ -32,16 +31,18 @@ def test_end_to_end(tmp_path):
     data = own_data(tmp_path/'own.npz')
     nb = execute(tmp_path, dataset=data, ipc=3, observers='convnet_d2', observer_epochs=2, iterations=5, student='convnet_d1', epochs=6, seeds=2, seed=7,
         regime='stored', alpha=.25, flatness_weight=0., zeta=1.5, precision='bf16')
-    row, = [json.loads(l) for l in (tmp_path/'results'/'edc.jsonl').read_text().splitlines()]
+    folder = tmp_path/'out'/'latest'
+    row = json.loads((folder/'row.json').read_text())
     assert (row['ipc'], row['student'], row['epochs'], row['steps'], row['regime'], row['seed'], row['precision']) == (3, 'convnet_d1', 6, 5, 'stored', 7, 'bf16')
     assert list(row['observers']) == ['convnet_d2'] and row['scores']['edc']['n'] == 2 and row['scale'] == 'small run'
     assert 'alpha=0.25' in row['changes']['synthesis.terms'][1] and 'flatness' not in row['changes']['synthesis.terms'][1]
     assert 'zeta=1.5' in row['changes']['protocol.training.schedule'][1]
-    file, = (tmp_path/'out').glob('edc-*.safetensors')
+    file, = folder.glob('edc-*.safetensors')
     cs = CondensedSet.load(file)
     assert (cs.classes, cs.ipc, cs.meta['classes']) == (2, 3, ['dark', 'light'])
-    cs.check(EdcRun(check(dict(places(tmp_path), dataset=data))).train)
-    assert list((tmp_path/'figures').glob('*.png'))
+    cs.check(EdcRun(check(dict(places(tmp_path), dataset=data), Edc)).train)
+    assert cs.table.shape == (6, 6, 2) and cs.meta['table']['labellers'] == ['convnet_d2'], 'the file brings the labels of a student'
+    assert list(folder.glob('*.png'))
     text = json.dumps(nb)
     assert 'same recipe' in text and '|█' not in text, 'scores are shown, progress bars are not left behind'
 
@@ -70,24 +71,25 @@ def test_papermill_stops(tmp_path):
 def test_bad_input(tmp_path, bad, says):
     "All of these stop before anything is trained"
     if bad.get('dataset') == 'SMALL': bad = dict(bad, dataset=own_data(tmp_path/'small.npz', side=4), ipc=2)
-    with pytest.raises(Exception) as e: EdcRun(check({**places(tmp_path), **bad}))
+    with pytest.raises(Exception) as e: EdcRun(check({**places(tmp_path), **bad}, Edc))
     assert isinstance(e.value, ValueError) and says in str(e.value), repr(e.value)
 
 def test_weights_from_elsewhere(tmp_path):
     "Observers trained elsewhere: a state dict is read, other weights in the same file are other observers, a pickled module is refused"
     import torch
+    from dc_nb.edc_runs import ceiling
     from dc_nb.models import create
-    from dc_nb.runs import ceiling,observer
     (tmp_path/'w').mkdir()
     def read(**kw):
-        run = EdcRun(check(dict(places(tmp_path), **{**TINY, **kw, 'observers':'convnet_d1'}, weights=str(tmp_path/'w'))))
-        return run, observer(run, 'convnet_d1')
+        run = EdcRun(check(dict(places(tmp_path), **{**TINY, **kw, 'observers':'convnet_d1'}, weights=str(tmp_path/'w')), Edc))
+        return run, *run.get(run.network('convnet_d1'))
     for seed in (5, 6):
         net = create('convnet_d1', 10, 8, 1, seed=seed)
         torch.save(net.body.state_dict(), tmp_path/'w'/'convnet_d1.pth')
-        run,got = read()
-        assert all(torch.equal(a, b) for a,b in zip(got.net.body.state_dict().values(), net.body.state_dict().values()))
-    assert ceiling(run, [got])['accuracy'] > got.accuracy                # trained here, not read from the folder
+        run,got,acc = read()
+        assert all(torch.equal(a, b) for a,b in zip(got.body.state_dict().values(), net.body.state_dict().values()))
+    with pytest.raises(ValueError, match='has .* of the test images right, 10.0% would be chance'): run.get(observer(run, 'convnet_d1'))
+    assert ceiling(run)['accuracy'] > acc                                # trained here, not read from the folder
     torch.save(net, tmp_path/'w'/'convnet_d1.pth')
     with pytest.raises(ValueError, match='convnet_d1.pth is not a state dict'): read()
 
@@ -96,11 +98,11 @@ def test_memory_of_synthesis_is_that_of_a_batch(tmp_path):
     from dc_nb.data import toy
     from dc_nb.models import create
     from dc_nb.observers import observe
-    from dc_nb.synthesis import Synthesis,SynthesisRecipe,save
+    from dc_nb.synthesis import Synthesis,SynthesisRecipe
     def state(classes, ipc):
         data = toy(classes=classes)
         run = Synthesis(SynthesisRecipe(steps=2, batch=4), data, [observe(create('convnet_d1', classes, 8, 1, seed=0), data)], ipc, 0)
-        run.advance(); save(run, tmp_path/'s')
-        s,_ = load_state(tmp_path/'s')
+        run.advance()
+        s = run.state()
         return sum(t.numel() for k,t in s.items() if k in ('z', 'average')), run.now.z.shape[0]
     assert state(2, 2) == state(8, 8)
