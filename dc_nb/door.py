@@ -78,7 +78,7 @@ class Comparison:
 def compare_with_random(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     "Students on the set and on random images, tested on `test` (an `ImageSet`, or the test part of the run)"
     run,_ = condensed.origin
-    if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test)))
+    if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test, split='test')))
     teachers = run.teachers if isinstance(run, EdcRun) else ()
     nets = [Observer(run.get(t)[0]) for t in teachers]
     def judged(images, title): return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)) for s in range(seeds)], run.study.protocol, nets)

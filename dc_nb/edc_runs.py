@@ -70,7 +70,7 @@ class EdcRun(Run):
     name,parameters = 'edc', Edc
     def __init__(self, p:Edc, study:Study|None=None, data:tuple|None=None):
         super().__init__(p, data)
-        self.study = study or self.planned_study(p)
+        self.settle(study or self.planned_study(p))
         s = self.study
         enough_images(self, getattr(s.synthesis.start, 'keywords', {}).get('factor', 1)**2, 'crops')
         table = label_bytes('stored', len(self.train.classes)*p.ipc, len(self.train.classes), s.protocol.training.epochs)*(s.protocol.regime in ('live', 'stored'))

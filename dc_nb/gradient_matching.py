@@ -4,19 +4,18 @@
 
 # %% auto #0
 __all__ = ['idc_training', 'MatchingRecipe', 'Images', 'real_batch', 'network_batch', 'learn', 'Matching', 'Sight', 'advance',
-           'end_round', 'train', 'save', 'resume', 'ride', 'begin', 'condensed', 'match_gradients']
+           'end_round', 'train', 'state_of', 'stand_at', 'ride', 'begin', 'condensed', 'match_gradients']
 
 # %% ../nbs/14a_gradient_matching.ipynb #03b08652
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from time import monotonic
 
 import torch
 import torch.nn.functional as F
 from .augment import cutmix_labels,draw,dsa
-from .core import Recipe,checksum,later,recipe,save_state,saved_state,seed_of,spell,stream
+from .core import checksum,drive,later,Recipe,recipe,seed_of,spell,stream
 from .data import CondensedSet
 from .formation import enlarge,padded,shrink
 from .gradients import class_gradients,convolutions,coupled,momentum_step,squared
@@ -149,7 +148,8 @@ def learn(net, opt, x, y, view):
 
 # %% ../nbs/14a_gradient_matching.ipynb #16a85034
 class Matching:
-    "A run of loop 2 that can be saved after any step"
+    "A run of loop 2; a loop for `core.drive`"
+    advice = 'lower the rate of the images'
     def __init__(self, recipe, data, members:dict, seed:int, batched=None, keep=()):
         self.recipe,self.data,self.members,self.seed = recipe, data, members, seed
         self.batched = data.y.is_cuda or data.shape[-1] <= 16 if batched is None else batched
@@ -161,7 +161,15 @@ class Matching:
         self.open()
 
     @property
-    def done(self): return self.round >= self.recipe.rounds
+    def terms(self)->list: return [f'the distance of {k}' for k in self.members]
+    @property
+    def at(self)->int: return self.round*self.recipe.steps + self.step
+    @property
+    def done(self)->bool: return self.round >= self.recipe.rounds
+
+    def advance(self)->Tensor: return advance(self)
+    def state(self)->dict: return state_of(self)
+    def restore(self, state:dict): stand_at(self, state)
 
     def real(self, c):
         "The real images of class `c` in this step"
@@ -231,8 +239,8 @@ class Sight:
     def see(self, x): return self.view(self.net.normalise(self.decode(x)))
 
 # %% ../nbs/14a_gradient_matching.ipynb #e8f4c0f6
-def advance(run:Matching):
-    "One step: every member's images move, then the network learns; at the end of a round the next one opens"
+def advance(run:Matching)->Tensor:
+    "One step: every member's images move, then the network learns; at the end of a round the next one opens. The distances"
     cs = range(len(run.data.classes))
     views = [draw(run.recipe.views, 1, stream(run.seed, 'matching', run.round, run.step, c)) for c in cs]
     reals = [view(run.net.normalise(run.real(c))) for c,view in zip(cs, views)]
@@ -247,6 +255,7 @@ def advance(run:Matching):
     train(run)
     run.step += 1
     if run.step == run.recipe.steps: end_round(run)
+    return run.trace[-1]
 
 def end_round(run:Matching):
     "The end of a round: plans choose, images are kept, the next round opens"
@@ -273,18 +282,18 @@ def train(run:Matching):
         run.passes(lambda idx: (x[idx], y[idx]), len(x), r.learn, 'synthetic')
 
 # %% ../nbs/14a_gradient_matching.ipynb #4f3825bb
-def save(run:Matching, path):
-    "Write a checkpoint of a matching run"
+def state_of(run:Matching)->dict:
+    "Everything that a later step depends on"
     one = lambda m: dict(x=m.x, velocity=m.velocity, plan=m.plan.state() if m.plan else None)
-    state = dict(round=run.round, step=run.step, trace=torch.stack(run.trace), chosen=run.chosen, history=run.history)
+    trace = torch.stack(run.trace) if run.trace else None
+    state = dict(round=run.round, step=run.step, trace=trace, chosen=run.chosen, history=run.history)
     state['members'] = {k:one(m) for k,m in run.members.items()}
     if not run.done: state |= dict(net=run.net.state_dict(), opt=run.opt.state_dict())
-    save_state(path, state, kind='Matching', key=run.key)
+    return state
 
 # %% ../nbs/14a_gradient_matching.ipynb #04c4a106
-def resume(run:Matching, path):
-    "Continue from `path`; without a file of this very run, from the start"
-    if (state := saved_state(path, run.key)) is None: return
+def stand_at(run:Matching, state:dict):
+    "Stand where `state` was taken"
     run.round,run.step,run.trace = state['round'], state['step'], list(state['trace'])
     run.chosen = {k:v.to(run.data.y.device) for k,v in state['chosen'].items()}
     run.history = {r:{k:x.to(run.data.y.device) for k,x in xs.items()} for r,xs in state['history'].items()}
@@ -300,17 +309,8 @@ def resume(run:Matching, path):
 
 # %% ../nbs/14a_gradient_matching.ipynb #3ca7900d
 def ride(run:Matching, checkpoint=None, every=30., tick=None)->Matching:
-    "Take the run to its end; `tick` is called with the distances of each step, resumed ones too"
-    saved = monotonic()
-    if checkpoint: resume(run, checkpoint)
-    if tick: [tick(o) for o in run.trace]
-    while not run.done:
-        advance(run)
-        if checkpoint and monotonic()-saved >= every:
-            save(run, checkpoint)
-            saved = monotonic()
-        if tick: tick(run.trace[-1])
-    return run
+    "Take the run to its end; raises `core.Diverged` for a distance that is not finite"
+    return drive(run, checkpoint, every, tick)
 
 # %% ../nbs/14a_gradient_matching.ipynb #b87981d1
 def begin(recipe:MatchingRecipe, data, ipc:int, seed:int)->Tensor:

@@ -86,7 +86,8 @@ class MdcRun(Run):
     name,parameters = 'mdc', Mdc
     def __init__(self, p:Mdc, study:MatchingStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
-        self.study,self.which,self.sizes = study or matching_study_of(p, self.train.shape[-1]), compared(p), evaluated(p)
+        self.settle(study or matching_study_of(p, self.train.shape[-1]))
+        self.which,self.sizes = compared(p), evaluated(p)
         self.main = 'MDC' if 'MDC' in self.which else self.which[-1]            # whose set is kept
         self.variants = mdc_ablations[p.ablation](self.study.matching.extra) if p.ablation else {}
         self.which += tuple(self.variants)

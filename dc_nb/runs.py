@@ -32,7 +32,7 @@ from .experiments import ParameterError,append_row,home,roomy,rows,writable
 from .initialization import enough
 from .models import builder,create
 from .provenance import keep_memory,peak_memory
-from .recipes import named
+from .recipes import named,prepared
 from .soft_labels import Labelling,fixed,from_table
 from .stages import Stage,Store,chain,choices,digest,duration,network_roots,plan
 from .train import Fit,accuracy,constant,fit,hard
@@ -77,6 +77,11 @@ class Run:
         if self.device.type == 'cpu': keep_memory()
         self.store = Store(writable(self.out/'cache'), self.device, p.stale, p.every, self.amp)
         self.train,self.test = [o.to(self.device) for o in data] if data else data_of(p, self.device)
+
+    def settle(self, study):
+        "Take this study: its networks normalise the images with its constants"
+        self.study = study
+        self.train,self.test = [prepared(study, o) for o in (self.train, self.test)]
         self.source = digest(self.train.checksum, self.test.checksum, self.train.mean, self.train.std)
 
     def amp(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)
@@ -100,7 +105,8 @@ class Run:
 def with_study(run:Run, study, **parameters)->Run:
     "The same run, its data and its store, with other choices and other parameters"
     other = copy(run)
-    other.study,other.p = study, run.p.model_copy(update=parameters)
+    other.p = run.p.model_copy(update=parameters)
+    other.settle(study)
     return other
 
 def enough_images(run:Run, tiles:int, what:str):
