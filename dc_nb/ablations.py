@@ -17,7 +17,7 @@ from .coresets import confidence,herding,k_center,kmeans
 from .initialization import noise,real,surest_crops
 from .mls import farthest
 from .multisize import accuracies,gradients
-from .recipes import letters as config,named,with_alpha,with_crop,with_flatness
+from .recipes import letters as config,named,with_alpha,with_crop,with_even_box,with_flatness
 from .soft_matching import batch_mixture
 from .synthesis import flatness,flatness_of_statistics,jpeg75,sam,soft_category
 from .train import alrs,cosine,linear,multistep,smoothing,ssrs
@@ -179,7 +179,8 @@ def released(s):
         'starts drawn with replacement': s.but(synthesis__start=partial(real, replace=True)),
         'D14 students by SGD': s.but(protocol__training__optimiser=sgd, protocol__training__decay_all=True),
         'D18 crops from 8 %': with_crop(s, .08),
-        'D19 stored as JPEG 75': s.but(synthesis__store=jpeg75)}
+        'D19 stored as JPEG 75': s.but(synthesis__store=jpeg75),
+        'D25 CutMix box truncated': with_even_box(s)}
 
 # %% ../nbs/19a_ablations.ipynb #2f4021a5
 mdc_ablations = Registry('ablations of MDC')

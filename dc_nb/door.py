@@ -8,6 +8,7 @@ __all__ = ['parts_of', 'run_of', 'condense', 'Comparison', 'compare_with_random'
 # %% ../nbs/00z_door.ipynb #7b9c459c
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from .condensed import CondensedSet
@@ -28,6 +29,7 @@ def parts_of(source, root=None, **options)->tuple:
     if isinstance(source, ImageSet):
         x,y = source.take(torch.arange(len(source)))
         source,options = (x.cpu(), y.cpu()), dict(options, classes=list(source.classes), name=source.name)
+    if not isinstance(source, (str, Path)): options.setdefault('test_share', .2)
     return tuple(as_images(source, root, part, **options) for part in ('train', 'test'))
 
 def run_of(data:tuple, ipc:int, method='edc', **parameters):

@@ -38,8 +38,8 @@ def channel_moments(x:Tensor, square:Tensor)->Moments:
 
 def patch_moments(x:Tensor, square:Tensor, side:int=4)->Moments:
     "B x C x H x W (and its square) -> B x cells, over `side` x `side` pixels of all channels"
-    size = [max(round(s/side), 1)*side for s in x.shape[2:]]
-    if size != list(x.shape[2:]):                                # to the nearest multiple first, as the released code does
+    size = [-(-s//side)*side for s in x.shape[2:]]
+    if size != list(x.shape[2:]):                                # to the next larger multiple first, as the released code does
         x = F.interpolate(x, size, mode='bilinear', align_corners=False)
         square = x*x
     return spread(*(F.avg_pool2d(v.mean(1, keepdim=True), side).flatten(1) for v in (x, square)))

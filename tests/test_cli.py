@@ -2,8 +2,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from configparser import ConfigParser
 
 import pytest
@@ -12,11 +14,16 @@ from click.testing import CliRunner
 from conftest import ROOT
 from dc_nb.cli import main
 
-QUICK = ' -p observers convnet_d1 -p observer_epochs 1 -p iterations 2 -p student convnet_d1 -p epochs 2 -p seeds 2 -p ceiling False'
+QUICK = ' -p observers convnet_d1 --observer-epochs 2 -p iterations=2 -p student convnet_d1 -p epochs 2 -p seeds 2 -p ceiling False'
 
-def lines():
-    "The lines of the README that start with dc_nb"
-    return [l.split('#')[0].strip() for l in (ROOT/'README.md').read_text().splitlines() if l.startswith('    dc_nb ')]
+LINES = """
+dc_nb run edc --ipc 10
+dc_nb list edc
+dc_nb show out/edc-*/edc-*.safetensors
+dc_nb export out/edc-*/edc-*.safetensors --to png
+dc_nb evaluate out/edc-*/edc-*.safetensors
+dc_nb verify out/edc-*/edc-*.safetensors
+""".strip().splitlines()
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
@@ -36,20 +43,32 @@ def test_it_is_the_wheel(wheel):
     out = shell(wheel, sys.executable + ' -c "import dc_nb, dc_nb.cli; print(dc_nb.__file__, dc_nb.cli.notebook(\'run_edc\'))"').stdout
     assert out.count(wheel[1]['PYTHONPATH']) == 2, out
 
-def test_command_lines_of_the_readme(wheel):
-    found = lines()
-    assert {l.split()[1] for l in found} == {'run', 'list', 'show', 'export', 'evaluate', 'verify'}
-    for line in found:
-        extra = QUICK if ' run ' in line else ' --epochs 2 --seeds 2' if ' evaluate ' in line else ''
+def test_command_lines(wheel):
+    "From an empty folder to a set that is shown, exported, evaluated and verified; `evaluate` says what `run` said"
+    said = {}
+    for line in LINES:
+        extra = QUICK if ' run ' in line else ' --seeds 2' if ' evaluate ' in line else ''
         r = shell(wheel, line+extra)
         assert r.returncode == 0, f'{line}{extra}\n{r.stdout}\n{r.stderr}'
-        if ' run ' in line: assert 'condensed set  out/edc-digits-ipc10' in r.stdout and 'notebook' in r.stdout and 'same recipe' in r.stdout
-    assert 'ok  recipe' in shell(wheel, 'dc_nb verify out/edc-*.safetensors').stdout
-    assert len(list((wheel[0]/'results').glob('edc.jsonl'))) == 1
+        said[line.split()[1]] = r.stdout
+    assert 'folder   out/edc-digits-ipc10-live-' in said['run'] and 'notebook' in said['run'] and 'same recipe' in said['run'] and 'next: dc_nb show' in said['run']
+    score = re.search(r'edc \| ([0-9.]+ ± [0-9.]+) ', said['run'])[1]
+    assert f'{score} %' in said['evaluate'], (score, said['evaluate'])
+    assert 'ok  recipe' in said['verify']
+    assert not (wheel[0]/'results').exists(), 'a run writes into its own folder alone'
+    again = shell(wheel, LINES[0]+QUICK+' --json')
+    assert again.returncode == 0 and '"scores"' in again.stdout
+
+def test_an_interrupted_run_says_one_sentence(wheel):
+    p = subprocess.Popen('exec dc_nb run edc --ipc 9'+QUICK, shell=True, cwd=wheel[0], env=wheel[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    time.sleep(12)
+    os.killpg(p.pid, signal.SIGINT)
+    out,_ = p.communicate(timeout=60)
+    assert p.returncode == 130 and 'interrupted; the same command goes on from here' in out and 'Traceback' not in out, out
 
 @pytest.mark.parametrize('line,says', [
     ('run edc -p icp 10', "did you mean 'ipc'"), ('run edc -p ipc ten', "ipc = 'ten' is not right"), ('run mdc -p ipc 1', 'ipc'), ('run ablation -p ablation zetta', "did you mean 'zeta'"),
-    ('run edc -p student resnet81', "did you mean 'resnet18'"), ('run edc -p', 'requires 2 arguments'), ('run edc --out /proc/x', 'cannot write into /proc/x'), ('run ecd', "'ecd' is not one of"),
+    ('run edc -p student resnet81', "did you mean 'resnet18'"), ('run edc -p', '-p needs a name and a value'), ('run edc --out /proc/x', 'cannot write into /proc/x'), ('run edc 10', "'10' is not expected here"), ('run edc --ipc', 'ipc needs a value'), ('run ecd', "'ecd' is not one of"),
     ('list recipe', "'recipe' is not one of"), ('show none.npz', 'none.npz does not exist'), ('show README.md', 'README.md is none of'), ('verify nbs', 'none of card.json'), ('run edc -p _x 1', "unknown parameter '_x'"), ('run edc -p zeta inf', 'zeta'), ('run edc -p observers ,', 'observers'), ('run edc -p dataset nowhere', 'nowhere'),
     ('list models resnet81', "did you mean 'resnet18'"), ('export nbs --to npz --first 0', '0 is not in the range'), ('show nbs --factor 0', 'not in the range'),
     ('show nbs --dataset cifra10', "did you mean 'cifar10'"), ('show nbs --dataset ~nouser/x', '~nouser/x'), ('evaluate none --seeds 0', '0 is not in the range'), ('export none --to png', 'none does not exist'), ('export none --to jpg', "'jpg' is not one of the formats"),

@@ -115,15 +115,16 @@ def test_end_to_end(tmp_path):
     data = own_data(tmp_path/'own.npz', n=40)
     nb = execute(tmp_path, dataset=data, ipc=3, factor=2, network='convnet_d2', student='convnet_w32', rounds=4, steps=2, learn=32, rate=.01, period=2, policy='released',
         class_wise=True, common=True, compare='C,MDC', sizes='1,3', epochs=4, curve=1, seed=5, seeds=2, precision='bf16')
-    row, = [json.loads(l) for l in (tmp_path/'results'/'mdc.jsonl').read_text().splitlines()]
+    folder = tmp_path/'out'/'latest'
+    row = json.loads((folder/'row.json').read_text())
     assert (row['ipc'], row['factor'], row['network'], row['student'], row['rounds'], row['steps'], row['epochs'], row['seed'], row['precision']) == (3, 2, 'convnet_d2', 'convnet_w32', 4, 2, 4, 5, 'bf16')
     assert list(row['scores']) == ['C', 'MDC', 'random'] and row['sizes'] == [1, 3] and row['scores']['MDC']['3']['n'] == 2 and row['scale'] == 'small run'
     assert {k.split('.')[-1] for k in row['changes']} >= {'policy', 'class_wise', 'common', 'rate', 'learn', 'period', 'epochs'}
     assert len(row['chosen']) == 4 and len(row['curve']['MDC']) == 3
-    file, = (tmp_path/'out').glob('mdc-*.safetensors')
+    file, = folder.glob('mdc-*.safetensors')
     cs = CondensedSet.load(file)
     assert (cs.classes, cs.ipc, cs.factor, cs.meta['method']) == (2, 3, 2, 'mdc') and cs.first(1).images.shape == (8, 3, 8, 8)
-    assert len(list((tmp_path/'figures').glob('*.png'))) == 2
+    assert len(list(folder.glob('*.png'))) == 2
     assert '|█' not in json.dumps(nb)
 
 def test_typed_parameters():
