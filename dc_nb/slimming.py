@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Slimming', 'scales', 'lasso', 'train_sparse', 'kept', 'narrow', 'lesson', 'healed', 'teachers', 'rivals', 'one_run',
-           'numbers', 'measure', 'figure', 'line']
+           'numbers', 'measure', 'figure', 'summary']
 
 # %% ../nbs/26_slimming.ipynb #529be858
 from copy import deepcopy
@@ -150,7 +150,7 @@ def measure(
     images:ImageSet, # for training
     test:ImageSet,
     ipcs=(1, 10), # sizes of the condensed sets
-    ratios=(.3, .5, .7, .9),
+    ratios=(.5, .7, .9),
     runs:int=3, # whole runs, seeds `seed`, `seed`+1, ...
     recipe:Slimming=Slimming(),
     method:str='edc', preset:str='small', seed:int=0
@@ -168,17 +168,17 @@ def figure(row:dict):
     pick = lambda k, ipc: sorted([o for o in row['scores'] if (o['set'], o['ipc']) == (k, ipc)], key=lambda o: o['ratio'])
     ipcs = sorted({o['ipc'] for o in row['scores'] if o['ipc']})
     fig,axs = plt.subplots(1, len(ipcs), figsize=(3.4*len(ipcs), 2.7), sharey=True, squeeze=False, layout='constrained')
-    def line(ax, k, ipc, shift=0., **kw):
+    def draw(ax, k, ipc, shift=0., **kw):
         points = pick(k, ipc)
         ax.errorbar([o['ratio']+shift for o in points], [100*o['mean'] for o in points], [100*(o['sd'] or 0) for o in points], capsize=2, label=k, **kw)
     for ax,ipc in zip(axs[0], ipcs):
-        for k,style in (('all real images', '--'), ('not healed', ':')): line(ax, k, None, c='gray', ls=style, lw=1)
-        for i,(k,mark) in enumerate((('condensed', 'o'), ('random', 's'), ('equal bytes', '^'))): line(ax, k, ipc, .01*(i-1), marker=mark, ms=4)
+        for k,style in (('all real images', '--'), ('not healed', ':')): draw(ax, k, None, c='gray', ls=style, lw=1)
+        for i,(k,mark) in enumerate((('condensed', 'o'), ('random', 's'), ('equal bytes', '^'))): draw(ax, k, ipc, .01*(i-1), marker=mark, ms=4)
         ax.set(title=f"{ipc} image{'s'*(ipc > 1)} a class", xlabel='share of the channels cut')
     axs[0,0].set_ylabel('accuracy, %'); axs[0,-1].legend(fontsize=7)
     return fig
 
-def line(row:dict, ipc:int, ratio:float)->dict:
+def summary(row:dict, ipc:int, ratio:float)->dict:
     "One line of a table: every set at one IPC and ratio"
     at = {o['set']:f"{100*o['mean']:.1f}" + ('' if o['sd'] is None else f" ± {100*o['sd']:.1f}") for o in row['scores'] if o['ratio'] == ratio and o['ipc'] in (None, ipc)}
     order = ('parameters left', 'not healed', 'condensed', 'random', 'equal bytes', 'all real images')
