@@ -19,7 +19,6 @@ from .core import Recipe,recipe,seed_of
 from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,Score,equivalent_ipc,labelled,own_labels,training_set
-from .experiments import provenance
 from .models import create,parameters
 from .observers import observe
 from .recipes import sized_study
@@ -160,7 +159,7 @@ def measure(
     found = [one_run(images, test, ipcs, ratios, recipe, method, preset, s) for s in range(seed, seed+runs)]
     scores = [dict(set=k, ipc=ipc, ratio=r, **numbers([o[k,ipc,r] for o in found])) for k,ipc,r in found[0]]
     return dict(run='slimming', scale='small run', dataset=images.name, data=images.checksum, method=method, preset=preset, network=recipe.network, scores=scores,
-        recipe=recipe.key, changes=Slimming().diff(recipe), seed=seed, runs=runs, seconds=round(monotonic()-start, 1), **provenance(images.y.device))
+        recipe=recipe.key, changes=Slimming().diff(recipe), seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
 
 # %% ../nbs/26_slimming.ipynb #84e93cfc
 def figure(row:dict):
