@@ -178,7 +178,7 @@ def figure(row:dict):
     return fig
 
 def summary(row:dict, ipc:int, ratio:float)->dict:
-    "One line of a table: every set at one IPC and ratio"
+    "One line of a table: every set at one IPC and ratio, in percent"
     at = {o['set']:f"{100*o['mean']:.1f}" + ('' if o['sd'] is None else f" ± {100*o['sd']:.1f}") for o in row['scores'] if o['ratio'] == ratio and o['ipc'] in (None, ipc)}
     order = ('parameters left', 'not healed', 'condensed', 'random', 'equal bytes', 'all real images')
-    return {'IPC':ipc, 'channels cut':f'{ratio:.0%}', **{f'{k}, %':at[k] for k in order}, 'n':row['runs']}
+    return {'IPC':ipc, 'channels cut':f'{ratio:.0%}', **{k:at[k] for k in order}, 'n':row['runs']}
