@@ -44,12 +44,18 @@ def told(cs):
 @main.command()
 @click.argument('paths', metavar='SET...', nargs=-1, required=True)
 @click.option('--json', 'as_json', is_flag=True, help='The card as JSON.')
+@click.option('--html', metavar='FILE', help='Write a page that shows one set: images, prefixes, scores, card. It needs no network.')
 @source
-def show(paths, as_json, **where):
+def show(paths, as_json, html, **where):
     "What condensed sets hold, of what they were made, how, and under which licence."
     from dc_nb.sets import shown
+    if html and len(paths) > 1: raise click.UsageError('--html shows one set')
     for i,path in enumerate(paths):
         cs = opened(path, **where)
+        if html:
+            from dc_nb.pages import save_page
+            save_page(cs, html)
+            return click.echo(f'wrote {html}')
         if as_json: click.echo(json.dumps(dict(cs.card, meta=cs.meta)))
         else: click.echo('\n'.join([*([f"{chr(10)*bool(i)}{shown(path)}"] if len(paths) > 1 else []), *told(cs)]))
 
