@@ -95,7 +95,7 @@ class Progress:
         self.line,self.clock,self.start,self.last = Path(folder)/'progress.txt', Path(clock), time.monotonic(), 0.
         try: self.before = float(self.clock.read_text())
         except (FileNotFoundError, ValueError): self.before = 0.
-        self.bar = tqdm(total=total, desc=title, leave=False, mininterval=.5)
+        self.bar = tqdm(total=total, desc=title, leave=False, mininterval=.5, disable='TQDM_DISABLE' in os.environ)
 
     @property
     def seconds(self)->float: return self.before + time.monotonic()-self.start
@@ -104,9 +104,10 @@ class Progress:
         self.bar.update()
         if time.monotonic()-self.last < 1: return
         self.last = time.monotonic()
+        with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
+        if self.bar.disable: return
         if value is not None: self.bar.set_postfix_str(', '.join(f'{v:.3g}' for v in torch.as_tensor(value).reshape(-1).tolist()))
         self.line.write_text(f'{self.bar}\n')
-        with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
 
     def __enter__(self): return self
     def __exit__(self, *_): self.bar.close()
