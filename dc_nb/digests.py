@@ -6,7 +6,7 @@
 __all__ = ['library', 'bare', 'bare_text', 'short_hash', 'names_of', 'Source', 'parsed', 'root', 'reached', 'own_digest']
 
 # %% ../nbs/00_digests.ipynb #938fc2ad
-import ast,hashlib,inspect,sys,textwrap
+import ast,dis,hashlib,inspect,sys,textwrap
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -154,7 +154,8 @@ def _text(f)->str:
 
 def _mentions(code)->set:
     "The global names in a function's bytecode, inner functions included"
-    return set(code.co_names).union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
+    own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}      # no attributes
+    return own.union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
 
 def _in_notebook(f, seen=None)->list:
     "Text of a function of a notebook or script, and of the functions and constants of that place that it uses"

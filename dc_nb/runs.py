@@ -341,7 +341,7 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
     os.replace(latest, folder.with_name('latest'))
     base = home()
     lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder, set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json',
-        seconds=', '.join(f'{k} {v:.0f}' for k,v in row['seconds'].items()), memory=f"{row['memory']} GiB at most")
+        seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most")
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
 
 tables = dict(ablation='ablations')                    # runs whose table has another name
