@@ -126,6 +126,7 @@ class Job:
     def save(self, state, stage:Stage|None=None, **card):
         "Write the file of the stage (or of another that came along on the way)"
         stage = stage or self.stage
+        if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
         made = dict(code=self.code, needs={n.id:self.store.seal(n) for n in stage.needs}, seconds=round(self.tick.seconds, 3), **provenance(self.store.device))
         save_state(self.store.file(stage), state, key=stage.id, made=made, **card)
 
@@ -180,12 +181,20 @@ class Store:
         for n in stage.needs: self.get(n)
         why = self.why(stage)
         if why and self.stale == 'keep' and why != 'missing' and 'damaged' not in why: self.kept[stage.name],why = why, None
-        if why is None:
-            state,card = load_state(self.file(stage), self.device)
-            self.cards[stage.id] = card
-            self.values[stage.id] = stage.read(state, card)
-            return stage
+        why = why or self._take(stage)
+        if why is None: return stage
         if why != 'missing' and not quiet: warnings.warn(f'{stage.name}: {why}; this stage runs again', stacklevel=3)
+
+    def _take(self, stage)->str|None:
+        "Read the file of a stage; why it cannot be read, or None"
+        state,card = load_state(self.file(stage), self.device)
+        try: value = stage.read(state, card)
+        except Damaged as e: return f'damaged ({e})'
+        except RuntimeError as e:
+            if 'loading state_dict' not in str(e): raise
+            if self.stale == 'keep': raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; stale = 'make' makes it again") from None
+            return 'made for other shapes'
+        self.cards[stage.id],self.values[stage.id] = card, value
 
     def why(self, stage)->str|None:
         "Why the file of a stage does not serve: 'missing', or a sentence; None if it does"
