@@ -17,7 +17,7 @@ from .ablations import mdc_ablations
 from .coresets import random
 from .data import CondensedSet
 from .evaluation import Score,score
-from .experiments import Common,ParameterError,families,networks,number,positive,students as at_most,text,whole
+from .experiments import Common,ParameterError,families,networks,number,positive,repeats,text,whole
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
@@ -45,7 +45,7 @@ class Mdc(Common):
     common: bool|None = None                            # compare old and new images in the same networks
     ablation: text|None = None                          # a name of `mdc_ablations`: its variants ride along
     curve: Annotated[whole, Field(ge=0, le=100)] = 1    # points of accuracy against time before the end
-    seeds: at_most = 3
+    seeds: repeats = 3
     def names(self): return networks(self.student)+networks(self.network)
     def checked(self):
         evaluated(self), compared(self)

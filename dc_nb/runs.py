@@ -34,6 +34,7 @@ from .models import builder,create
 from .provenance import keep_memory,peak_memory
 from .recipes import named,prepared
 from .soft_labels import Labelling,fixed,from_table
+from .sources import folder_names
 from .stages import Stage,Store,chain,choices,digest,duration,network_roots,plan
 from .train import Fit,accuracy,constant,fit,hard
 from safetensors import SafetensorError

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from .core import Damaged,Diverged,aside,load_state,save_state
+from .core import Damaged,Diverged,all_finite,aside,load_state,save_state
 from .models import builder,from_timm
 from .provenance import provenance,versions
 from .digests import parsed,reached,root,short_hash
