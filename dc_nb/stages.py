@@ -9,7 +9,7 @@ __all__ = ['counted', 'digest', 'Stage', 'chain', 'plumbing', 'choices', 'networ
 # %% ../nbs/19d_stages.ipynb #2af45634
 import os,shutil,time,warnings
 from collections.abc import Callable
-from contextlib import contextmanager,nullcontext
+from contextlib import contextmanager,nullcontext,suppress
 from dataclasses import dataclass,is_dataclass,fields
 from functools import partial
 from pathlib import Path
@@ -105,8 +105,9 @@ class Progress:
         if time.monotonic()-self.last < 1: return
         self.last = time.monotonic()
         if value is not None: self.bar.set_postfix_str(', '.join(f'{v:.3g}' for v in torch.as_tensor(value).reshape(-1).tolist()))
-        self.line.write_text(f'{self.bar}\n')
-        with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
+        with suppress(OSError):                                 # no result: the disk may be full, or something else of that name
+            self.line.write_text(f'{self.bar}\n')
+            with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
 
     def __enter__(self): return self
     def __exit__(self, *_): self.bar.close()
@@ -171,10 +172,13 @@ class Store:
 
     def get(self, stage:Stage):
         "The value of a stage; made first, with all that it needs, where that is necessary"
+        lock = self.folder/f'{stage.id}.lock'
         if stage.id not in self.values:
             if self._read(stage) is None:
-                with alone(self.folder/f'{stage.id}.lock', stage.name):
+                with alone(lock, stage.name):
                     if self._read(stage, quiet=True) is None: self._make(stage)
+            elif lock.exists():                                     # its maker is at work on the last lines, or was killed there
+                with alone(lock, stage.name): self._tidy(stage)
         return self.values[stage.id]
 
     def _read(self, stage, quiet=False):
@@ -215,13 +219,17 @@ class Store:
         state,card = load_state(job.file, self.device)
         self.cards[stage.id],self.values[stage.id] = card, stage.read(state, card)
         self._log(stage, card)
+        self._tidy(stage)
+
+    def _tidy(self, stage):
+        "Take away what only a stage at work needs"
         for f in self.folder.glob(f'{stage.id}*'):
             if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
 
     def _log(self, stage, card):
         "A line for people who follow the run"
         if card['made']['seconds'] < .5: return
-        with open(self.folder.parent/'progress.log', 'a') as f:
+        with suppress(OSError), open(self.folder.parent/'progress.log', 'a') as f:
             f.write(f"{stage.name:<34} {duration(card['made']['seconds']):>7}  {'{:.1%} right'.format(card['accuracy']) if 'accuracy' in card else ''}".rstrip()+'\n')
 
     def state(self, stage)->str:
