@@ -93,10 +93,11 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
 
 def foreign(parameters:dict, allowed=())->dict:
     "Parameters that come from a file: nothing of them may name code, a folder or a download"
+    from dc_nb.sets import shown
     for k,v in parameters.items():
         if k in ('root', 'weights', 'out', 'download', 'dataset', 'every', 'stale', 'plan', 'device'): raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
         own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
-        if own: raise click.ClickException(f"the file names the network {own[0]}: that is code of somebody's own. If you trust it, name it yourself with --network {own[0]}")
+        if own: raise click.ClickException(f"the file names the network {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
     return parameters
 
 @main.command()
@@ -118,7 +119,7 @@ def evaluate(path, as_json, student, regime, seeds, epochs, preset, other_data, 
     run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out, network=network, **where)
     cs.check(run.test)
     same = cs.meta.get('source') in (None, run.train.checksum)
-    if not (same or other_data): raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({cs.meta['source']}, {run.train.checksum}); --other-data evaluates it all the same")
+    if not (same or other_data): raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
     found = judged(run, cs, seeds)
     if as_json: return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime, epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))
     for line in said(run, found, shown(path)): click.echo(line)
