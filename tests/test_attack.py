@@ -75,8 +75,7 @@ FAST = partial(optim.SGD, lr=1e8)
     ('a diverged observer', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST)), ('convnet_d1:', 'at step', 'learning rate')),
     ('a diverged observer of many epochs', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST, squeeze__epochs=12)), ('convnet_d1:', 'at step', 'learning rate')),
     ('a diverged student', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=FAST, protocol__training__epochs=10)), ('student', 'at step', 'learning rate')),
-    ('a weight beyond floats', lambda out: edc(out, flatness_weight=1e300), ('synthesis', 'at step', 'weight')),
-    ('a rate of the images', lambda out: edc(out, study=lambda s: s.but(synthesis__optimiser=partial(optim.Adam, lr=1e30))), ('synthesis', 'at step', 'rate')),
+    ('a weight beyond floats', lambda out: edc(out, flatness_weight=1e300), ('synthesis', 'at step', 'rate')),
     ('matching at rate 1e38', lambda out: mdc(out, rate=1e38, rounds=4, steps=3), ('matching', 'distance', 'at step', 'lower the rate')),
     ('a student of MDC', lambda out: MdcRun(check({**QUICK_MDC, 'out':str(out)}, Mdc), mdc(out).study.but(protocol__training__optimiser=FAST, protocol__training__epochs=10), DATA), ('student', 'at step', 'rate')),
 ])
@@ -368,11 +367,11 @@ def test_a_folder_in_the_place_of_the_notebook(tmp_path, monkeypatch):
     (tmp_path/'out'/'run_edc.ipynb').mkdir(parents=True)
     assert 'is a folder' in said('run edc --out out')
 
-@pytest.mark.parametrize('place', ['latest', 'row.json', 'set', 'images.png', 'folder', 'cache'])
+@pytest.mark.parametrize('place', ['latest', 'progress.txt', 'progress.log', 'row.json', 'set', 'images.png', 'folder', 'cache'])
 def test_things_in_the_place_of_results(tmp_path, place):
     "Found before the first stage, or no obstacle"
     folder = edc(tmp_path).folder
-    where = dict(latest=folder.with_name('latest'), set=folder/f'{folder.name}.safetensors', folder=folder).get(place, folder/place)
+    where = dict(latest=folder.with_name('latest'), set=folder/f'{folder.name}.safetensors', folder=folder, **{k:tmp_path/k for k in ('progress.txt', 'progress.log')}).get(place, folder/place)
     if place == 'cache':
         (tmp_path/'cache').rmdir(); where = tmp_path/'cache'
     where.parent.mkdir(parents=True, exist_ok=True)
@@ -463,6 +462,25 @@ def test_a_set_without_metadata(made, tmp_path, monkeypatch):
 def test_a_narrow_terminal(made, coding):
     r = python(f"from dc_nb.cli import main; main(['show', {str(made[1])!r}])", made[0].out, PYTHONIOENCODING=coding)
     assert r.returncode == 0 and 'checksum' in r.stdout, r.stderr[-500:]
+
+def test_what_a_killed_process_left(tmp_path):
+    "Killed between the file of a stage and its tidying: the next run takes lock, checkpoint and clock away"
+    run = edc(tmp_path)
+    run.get(synthesis(run))
+    for f in (tmp_path/'cache').glob('*.safetensors'):
+        for end in ('.lock', '.seconds', '-abcdef.part', '-abcdef.pass'): f.with_name(f.stem+end).write_text('')
+    run = edc(tmp_path)
+    run.get(synthesis(run))
+    assert {f.suffix for f in (tmp_path/'cache').iterdir()} == {'.safetensors'}
+
+def test_words_of_a_file_command_no_terminal(made, trap):
+    run,path,_ = made
+    mine = CondensedSet.load(path).meta['parameters']
+    for meta in (dict(parameters={**mine, 'observers':'a\x1b[2J:b\nok  all'}), dict(parameters={**mine, 'student':'\x1b[2J'}), dict(source='\x1b[2J\nok')):
+        file = altered(path, trap/'x.safetensors', **meta)
+        for command in ('verify --again', 'evaluate --seeds 1', 'show'):
+            out = CliRunner().invoke(main, [*command.split(), file, '--dataset', run.p.dataset], prog_name='dc_nb').output
+            assert '\x1b' not in out and not any(l.startswith('ok  all') or l == 'ok' for l in out.splitlines()), out
 
 def test_nothing_stays_behind(made):
     assert not [f.name for f in made[0].store.folder.iterdir() if f.suffix not in ('.safetensors', '.npy')]
