@@ -1,4 +1,4 @@
-"Inputs that should not get through, with what each must end in: numbers are those of the list of attacks (results/attacks.md has it as a table)"
+"Inputs that should not get through, with what each must end in: the numbers are those of issue 13"
 import json
 import os
 import subprocess
@@ -75,7 +75,7 @@ FAST = partial(optim.SGD, lr=1e8)
     ('a diverged observer', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST)), ('convnet_d1:', 'at step', 'learning rate')),
     ('a diverged observer of many epochs', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST, squeeze__epochs=12)), ('convnet_d1:', 'at step', 'learning rate')),
     ('a diverged student', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=FAST, protocol__training__epochs=10)), ('student', 'at step', 'learning rate')),
-    ('a weight beyond floats', lambda out: edc(out, flatness_weight=1e300), ('synthesis', 'at step', 'rate')),
+    ('a weight beyond floats', lambda out: edc(out, flatness_weight=1e300), ('synthesis', 'at step', 'lower the weight')),
     ('matching at rate 1e38', lambda out: mdc(out, rate=1e38, rounds=4, steps=3), ('matching', 'distance', 'at step', 'lower the rate')),
     ('a student of MDC', lambda out: MdcRun(check({**QUICK_MDC, 'out':str(out)}, Mdc), mdc(out).study.but(protocol__training__optimiser=FAST, protocol__training__epochs=10), DATA), ('student', 'at step', 'rate')),
 ])
