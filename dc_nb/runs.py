@@ -353,15 +353,15 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
         seconds=', '.join(f'{k} {v:.0f}' for k,v in row['seconds'].items()), memory=f"{row['memory']} GiB at most")
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
 
-tables = dict(edc='edc', mdc='mdc', ablation='ablations')
+tables = dict(ablation='ablations')                    # runs whose table has another name
 
 def publish(row_file, results:Path)->Path:
     "Append the row of a run to the table of its family in the folder `results`; the table"
     row = json.loads(Path(row_file).read_text())
     kinds = dict(run=str, id=str, scores=dict)
-    if not (isinstance(row, dict) and all(isinstance(row.get(k), t) for k,t in kinds.items()) and row['run'] in tables):
-        raise ValueError(f"{row_file} is no row of a run: it needs run (one of {', '.join(tables)}), id and scores")
-    table = Path(results)/f"{tables[row['run']]}.jsonl"
+    if not (isinstance(row, dict) and all(isinstance(row.get(k), t) for k,t in kinds.items()) and row['run'].isidentifier()):
+        raise ValueError(f"{row_file} is no row of a run: it needs run (one word), id and scores")
+    table = Path(results)/f"{tables.get(row['run'], row['run'])}.jsonl"
     if any(r.get('id') == row['id'] and r['scores'] == row['scores'] for r in rows(table)): raise ValueError(f"row {row['id']} stands in {table} already")
     append_row(table, row)
     return table
