@@ -208,6 +208,7 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
         values = job.inputs
         data,nets = training_set(pick(values[:len(images)]), run.test), [net for net,_ in values[len(images):]]
         unfinished,table = job.beside('.pass'), run.store.folder/f'{job.stage.id}.npy'
+        if not unfinished.exists(): job.part.unlink(missing_ok=True)            # a checkpoint counts the rows of this file
         drive(loop(data, nets, unfinished), job.part, job.every, job.tick)
         os.replace(unfinished, table)
         job.save({}, sha=_sha(table))

@@ -484,3 +484,19 @@ def test_words_of_a_file_command_no_terminal(made, trap):
 
 def test_nothing_stays_behind(made):
     assert not [f.name for f in made[0].store.folder.iterdir() if f.suffix not in ('.safetensors', '.npy')]
+
+def test_killed_between_a_label_table_and_its_card(tmp_path, monkeypatch):
+    "The table is in its place, its card is not: the next run does not take an empty table for a finished one"
+    expected = edc_runs.results(edc(tmp_path/'whole', regime='live'))['row']['scores']
+    from dc_nb.stages import Job
+    save = Job.save
+    def stop(self, state, stage=None, **card):
+        if self.stage.kind == 'labels': raise KeyboardInterrupt
+        save(self, state, stage, **card)
+    with monkeypatch.context() as m:
+        m.setattr(Job, 'save', stop)
+        with pytest.raises(KeyboardInterrupt): edc_runs.results(edc(tmp_path, regime='live'))
+    run = edc(tmp_path, regime='live')
+    assert edc_runs.results(run)['row']['scores'] == expected
+    a,b = [[(p/'cache'/f).read_bytes() for f in left(p, 'labels-*.npy')] for p in (tmp_path/'whole', tmp_path)]
+    assert a == b
