@@ -16,7 +16,7 @@ import torch
 from .data import CondensedSet
 from .core import load_state
 from .evaluation import Score,equivalent_ipc,labelled
-from .experiments import Common,ParameterError,families,home,networks,positive,share,text,whole
+from .experiments import Common,ParameterError,families,home,networks,number,positive,share,text,whole
 from .observers import Observer,Pass,observe
 from .moments import Moments
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
@@ -36,11 +36,11 @@ class Edc(Common):
     labellers: text|None = None                         # comma-separated networks that label, where they are not the observers
     observer_epochs: positive|None = None
     weights: text|None = None                           # folder with NAME.safetensors or NAME.pth of trained observers
-    iterations: Annotated[whole, Field(ge=0)]|None = None # synthesis steps for each batch
+    iterations: Annotated[whole, Field(ge=0, le=10**9)]|None = None # synthesis steps for each batch
     batch: positive|None = None                         # synthetic images optimised at once
     alpha: share|None = None                            # weight of Form 1; 1 - alpha goes to the classes
-    flatness_weight: Annotated[float, Field(ge=0)]|None = None
-    zeta: Annotated[float, Field(gt=0)]|None = None     # stretch of the smoothing schedule; sets that schedule
+    flatness_weight: Annotated[number, Field(ge=0)]|None = None
+    zeta: Annotated[number, Field(gt=0)]|None = None     # stretch of the smoothing schedule; sets that schedule
     regime: Literal['hard','fixed','live','stored']|None = None
     ceiling: bool = True                                # also train a student on the full data with the observers' recipe
     equal_bytes: bool = False                           # also train students on as many real images as take the bytes of images, labels and teachers

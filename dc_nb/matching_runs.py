@@ -17,7 +17,7 @@ from .ablations import mdc_ablations
 from .coresets import random
 from .data import CondensedSet
 from .evaluation import Score,score
-from .experiments import Common,ParameterError,families,networks,positive,text,whole
+from .experiments import Common,ParameterError,families,networks,number,positive,repeats,text,whole
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
@@ -38,14 +38,14 @@ class Mdc(Common):
     rounds: positive|None = None                        # fresh networks (outer loops)
     steps: positive|None = None                         # in each of them (inner loops)
     learn: positive|None = None                         # real images the network sees after each step
-    rate: Annotated[float, Field(gt=0)]|None = None     # learning rate of the images, of a set of 10 a class
+    rate: Annotated[number, Field(gt=0)]|None = None     # learning rate of the images, of a set of 10 a class
     period: positive|None = None                        # rounds between two choices of the most learnable subset
     policy: Literal['paper','released']|None = None     # of freezing
     class_wise: bool|None = None                        # every class chooses its own subset
     common: bool|None = None                            # compare old and new images in the same networks
     ablation: text|None = None                          # a name of `mdc_ablations`: its variants ride along
     curve: Annotated[whole, Field(ge=0, le=100)] = 1    # points of accuracy against time before the end
-    seeds: positive = 3
+    seeds: repeats = 3
     def names(self): return networks(self.student)+networks(self.network)
     def checked(self):
         evaluated(self), compared(self)

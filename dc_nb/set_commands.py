@@ -75,17 +75,21 @@ def export_(path, to, out, first, decoded, **where):
     click.echo(formats.export(formats.decoded(cs) if decoded else cs, to, out))
 
 # %% ../nbs/23b_set_commands.ipynb #05254914
-def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out):
+def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out, network=()):
     "The run in which the students of a set are trained"
+    from dc_nb.data import datasets
     from dc_nb.edc_runs import Edc,EdcRun
     from dc_nb.experiments import check
     from dc_nb.matching_runs import Mdc,MdcRun
     from dc_nb.recipes import MatchingStudy,named
     m = cs.meta
+    if not dataset and m.get('data') not in datasets: raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: give it with --dataset')
     method = m.get('method') if m.get('method') in named else 'edc'               # also for sets of other projects
-    kept = {k:m['parameters'][k] for k in ('preset', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta') if k in m.get('parameters', {})} if 'recipe' in m else {}
-    given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student or m.get('parameters', {}).get('student'), epochs=epochs, seeds=seeds, out=out)
-    given = {**foreign(kept), **{k:v for k,v in given.items() if v is not None}}
+    known = m.get('parameters', {})
+    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta') if k in known and ('recipe' in m or k == 'student')}
+    given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student, epochs=epochs, seeds=seeds, out=out)
+    given = {k:v for k,v in given.items() if v is not None}
+    given = {**foreign({k:v for k,v in kept.items() if k not in given}, network), **given}
     if not isinstance(named[method], MatchingStudy):
         of_file = 'fixed' if cs.labels is not None else m.get('regime', 'hard')
         return EdcRun(check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc))
@@ -95,10 +99,11 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
 
 def foreign(parameters:dict, allowed=())->dict:
     "Parameters that come from a file: nothing of them may name code, a folder or a download"
+    from dc_nb.sets import shown
     for k,v in parameters.items():
         if k in ('root', 'weights', 'out', 'download', 'dataset', 'every', 'stale', 'plan', 'device'): raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
         own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
-        if own: raise click.ClickException(f"the file names the network {own[0]}: that is code of somebody's own. If you trust it, name it yourself with --network {own[0]}")
+        if own: raise click.ClickException(f"the file names the network {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
     return parameters
 
 @main.command()
@@ -109,17 +114,18 @@ def foreign(parameters:dict, allowed=())->dict:
 @click.option('--epochs', type=click.IntRange(1), help='Of a student.')
 @click.option('--preset', type=click.Choice(['small', 'cpu', 'paper']), help='Budget of the protocol; that of the run if not given.')
 @click.option('--other-data', is_flag=True, help='Evaluate although the set was made from other images than these.')
+@click.option('--network', multiple=True, help="A network of one's own (MODULE:FUNCTION) that the file names and that may be imported.")
 @click.option('--out', default='out', show_default=True, help='Folder of the caches.')
 @click.option('--json', 'as_json', is_flag=True, help='The scores as JSON.')
 @source
-def evaluate(path, as_json, student, regime, seeds, epochs, preset, other_data, out, factor, **where):
+def evaluate(path, as_json, student, regime, seeds, epochs, preset, other_data, network, out, factor, **where):
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     from dc_nb.sets import shown
     cs = opened(path, factor=factor, **where)
-    run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out, **where)
+    run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out, network=network, **where)
     cs.check(run.test)
     same = cs.meta.get('source') in (None, run.train.checksum)
-    if not (same or other_data): raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({cs.meta['source']}, {run.train.checksum}); --other-data evaluates it all the same")
+    if not (same or other_data): raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
     found = judged(run, cs, seeds)
     if as_json: return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime, epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))
     for line in said(run, found, shown(path)): click.echo(line)

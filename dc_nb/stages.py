@@ -9,13 +9,13 @@ __all__ = ['counted', 'digest', 'Stage', 'chain', 'plumbing', 'choices', 'networ
 # %% ../nbs/19d_stages.ipynb #2af45634
 import os,shutil,time,warnings
 from collections.abc import Callable
-from contextlib import contextmanager,nullcontext
+from contextlib import contextmanager,nullcontext,suppress
 from dataclasses import dataclass,is_dataclass,fields
 from functools import partial
 from pathlib import Path
 
 import torch
-from .core import Damaged,Diverged,aside,load_state,save_state
+from .core import Damaged,Diverged,all_finite,aside,load_state,save_state
 from .models import builder,from_timm
 from .provenance import provenance,versions
 from .digests import parsed,reached,root,short_hash
@@ -104,10 +104,11 @@ class Progress:
         self.bar.update()
         if time.monotonic()-self.last < 1: return
         self.last = time.monotonic()
-        with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
-        if self.bar.disable: return
-        if value is not None: self.bar.set_postfix_str(', '.join(f'{v:.3g}' for v in torch.as_tensor(value).reshape(-1).tolist()))
-        self.line.write_text(f'{self.bar}\n')
+        with suppress(OSError):                                 # no result: the disk may be full, or something else of that name
+            with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
+            if self.bar.disable: return
+            if value is not None: self.bar.set_postfix_str(', '.join(f'{v:.3g}' for v in torch.as_tensor(value).reshape(-1).tolist()))
+            self.line.write_text(f'{self.bar}\n')
 
     def __enter__(self): return self
     def __exit__(self, *_): self.bar.close()
@@ -127,6 +128,7 @@ class Job:
     def save(self, state, stage:Stage|None=None, **card):
         "Write the file of the stage (or of another that came along on the way)"
         stage = stage or self.stage
+        if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
         made = dict(code=self.code, needs={n.id:self.store.seal(n) for n in stage.needs}, seconds=round(self.tick.seconds, 3), **provenance(self.store.device))
         save_state(self.store.file(stage), state, key=stage.id, made=made, **card)
 
@@ -171,22 +173,33 @@ class Store:
 
     def get(self, stage:Stage):
         "The value of a stage; made first, with all that it needs, where that is necessary"
+        lock = self.folder/f'{stage.id}.lock'
         if stage.id not in self.values:
             if self._read(stage) is None:
-                with alone(self.folder/f'{stage.id}.lock', stage.name):
+                with alone(lock, stage.name):
                     if self._read(stage, quiet=True) is None: self._make(stage)
+            elif lock.exists():                                     # its maker is at work on the last lines, or was killed there
+                with alone(lock, stage.name): self._tidy(stage)
         return self.values[stage.id]
 
     def _read(self, stage, quiet=False):
         for n in stage.needs: self.get(n)
         why = self.why(stage)
         if why and self.stale == 'keep' and why != 'missing' and 'damaged' not in why: self.kept[stage.name],why = why, None
-        if why is None:
-            state,card = load_state(self.file(stage), self.device)
-            self.cards[stage.id] = card
-            self.values[stage.id] = stage.read(state, card)
-            return stage
+        why = why or self._take(stage)
+        if why is None: return stage
         if why != 'missing' and not quiet: warnings.warn(f'{stage.name}: {why}; this stage runs again', stacklevel=3)
+
+    def _take(self, stage)->str|None:
+        "Read the file of a stage; why it cannot be read, or None"
+        state,card = load_state(self.file(stage), self.device)
+        try: value = stage.read(state, card)
+        except Damaged as e: return f'damaged ({e})'
+        except RuntimeError as e:
+            if 'loading state_dict' not in str(e): raise
+            if self.stale == 'keep': raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; stale = 'make' makes it again") from None
+            return 'made for other shapes'
+        self.cards[stage.id],self.values[stage.id] = card, value
 
     def why(self, stage)->str|None:
         "Why the file of a stage does not serve: 'missing', or a sentence; None if it does"
@@ -207,13 +220,17 @@ class Store:
         state,card = load_state(job.file, self.device)
         self.cards[stage.id],self.values[stage.id] = card, stage.read(state, card)
         self._log(stage, card)
+        self._tidy(stage)
+
+    def _tidy(self, stage):
+        "Take away what only a stage at work needs"
         for f in self.folder.glob(f'{stage.id}*'):
             if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
 
     def _log(self, stage, card):
         "A line for people who follow the run"
         if card['made']['seconds'] < .5: return
-        with open(self.folder.parent/'progress.log', 'a') as f:
+        with suppress(OSError), open(self.folder.parent/'progress.log', 'a') as f:
             f.write(f"{stage.name:<34} {duration(card['made']['seconds']):>7}  {'{:.1%} right'.format(card['accuracy']) if 'accuracy' in card else ''}".rstrip()+'\n')
 
     def state(self, stage)->str:

@@ -15,7 +15,8 @@ import torch
 
 torch.set_num_threads(1)
 
-from dc_nb.edc_runs import Edc, EdcRun, results
+from dc_nb.ablation_runs import Ablation, AblationRun, ablate, ablation_row
+from dc_nb.edc_runs import Edc, EdcRun, results, synthesis
 from dc_nb.experiments import append_row, check
 from dc_nb.matching_runs import Mdc, MdcRun, size_results
 
@@ -25,6 +26,11 @@ def work(kind, parameters, folder):
     if kind == 'edc':
         e = results(EdcRun(check(p, Edc)))
         e['condensed'].save(folder+'.set')
+    elif kind == 'ablation':
+        run = AblationRun(check(p, Ablation))
+        e = dict(row=ablation_row(run, ablate(run)))
+        last,*_ = list(run.trials().values())[-1]
+        last.get(synthesis(last)).save(folder+'.set')
     else:
         e = size_results(MdcRun(check(p, Mdc)))
         e['sets']['MDC'][3].save(folder+'.set')
