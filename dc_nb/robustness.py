@@ -116,7 +116,8 @@ def measure(
     found = [one_run(images, some, ipc, eps, curve, method, preset, s) for s in range(seed, seed+runs)]
     scores = [dict(set=k, attack=a, eps=e, **numbers([o[k,a,e] for o in found])) for k,a,e in found[0]]
     return dict(run='robustness', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, method=method,
-        preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
+        preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs,
+        seconds=round(monotonic()-start, 1))
 
 # %% ../nbs/28_robustness.ipynb #af103d67
 def figure(row:dict):

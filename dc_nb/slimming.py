@@ -67,7 +67,7 @@ def kept(
     least:float=.05 # share of a layer's channels that stays in any case
 )->dict: # {name of a BatchNorm layer: which of its channels stay}
     "The channels whose scale lies above one threshold for all layers (Liu et al. 2017, Sec. 3)"
-    if not 0 <= ratio < 1: raise ValueError(f"ratio {ratio} is the share of channels that goes: choose 0 to less than 1")
+    if not 0 <= ratio < 1: raise ValueError(f"ratio {ratio} of the channels goes: choose 0 to less than 1")
     size = {k:g.detach().abs() for k,g in scales(net).items()}
     every = torch.cat(list(size.values())).sort()[0]
     threshold = every[int(ratio*len(every))]
@@ -95,7 +95,7 @@ def narrow(
         gone = (~stays).nonzero()[:,0].tolist()
         group = graph.get_pruning_group(net.get_submodule(name), tp.prune_batchnorm_out_channels, gone or [0])
         both = [o for o in scales(net) if any(dep.target.module is net.get_submodule(o) for dep,_ in group)]
-        if len(both) > 1: raise ValueError(f"{both[0]} and {both[1]} share their channels: take a chain, such as vgg11_bn")
+        if len(both) > 1: raise ValueError(f"{both[0]} and {both[1]} share their channels: take a chain, as vgg11_bn")
         if gone: group.prune()
     return net
 
