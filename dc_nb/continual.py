@@ -19,7 +19,8 @@ from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,evaluate
 from .gradient_matching import match_gradients
 from .recipes import matching_sizes,matching_study,sized_study
-from .slimming import numbers,teachers
+from .report import percent
+from .slimming import bars,numbers,teachers
 from .synthesis import synthesize
 
 # %% ../nbs/27_continual.ipynb #7f156608
@@ -32,7 +33,7 @@ def class_steps(classes:int, steps:int, seed:int)->tuple:
 # %% ../nbs/27_continual.ipynb #a5b16057
 def memories(
     fill, # (images, ipc, seed) -> CondensedSet
-    images:ImageSet, # of all classes; a step gets those of its own
+    images:ImageSet, # of all classes, of which a step gets its own
     steps, # what `class_steps` gives
     ipc:int, # images that are kept of each class
     seed:int
@@ -56,7 +57,12 @@ def matched(images:ImageSet, ipc:int, seed:int, study)->CondensedSet:
 def studies(images:ImageSet, ipc:int, preset:str='small')->tuple:
     "(EDC's study, IDC's study) of a data set at the budget of a preset"
     name,side = images.name,images.shape[-1]
+<<<<<<< HEAD
     return sized_study(name, ipc, 'edc', preset, side), matching_sizes[preset](matching_study(name, ipc, 'idc', side), ipc)
+=======
+    idc = matching_sizes[f'match_{preset}'](matching_study(name, ipc, 'idc', side), ipc)
+    return sized_study(name, ipc, 'edc', preset, side), idc
+>>>>>>> apps
 
 def ways(edc, idc)->dict:
     "{name: fill}: random real images, and the two loops"
@@ -69,7 +75,8 @@ def lasting(protocol:Protocol, updates:int, images:int)->Protocol:
 
 def accuracies(memories, test:ImageSet, protocol:Protocol, updates:int, seed:int)->list:
     "The accuracy after every step, on the test images of the classes that the memory holds"
-    return [evaluate(m, test.by_class(*m.meta['classes']), lasting(protocol, updates, len(m)), seed).mean for m in memories]
+    def one(m): return evaluate(m, test.by_class(*m.meta['classes']), lasting(protocol, updates, len(m)), seed).mean
+    return [one(m) for m in memories]
 
 # %% ../nbs/27_continual.ipynb #d2af351f
 def one_run(images, test, ipc, steps, updates, preset, seed)->dict:
@@ -95,9 +102,11 @@ def measure(
     found = [one_run(images, test, ipc, steps, updates, preset, s) for s in range(seed, seed+runs)]
     parts = class_steps(len(images.classes), steps, seed)
     classes = [sum(map(len, parts[:k+1])) for k in range(steps)]
-    scores = [dict(set=name, classes=c, **numbers([o[name][k] for o in found])) for name in found[0] for k,c in enumerate(classes)]
-    return dict(run='continual', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, preset=preset, student=studies(images, ipc, preset)[1].protocol.student,
-        scores=scores, updates=updates, seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
+    def after(name, k): return numbers([o[name][k] for o in found])
+    scores = [dict(set=name, classes=c, **after(name, k)) for name in found[0] for k,c in enumerate(classes)]
+    return dict(run='continual', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, preset=preset,
+        student=studies(images, ipc, preset)[1].protocol.student, scores=scores, updates=updates,
+        seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
 
 # %% ../nbs/27_continual.ipynb #7f099bdb
 def figure(row:dict):
@@ -108,7 +117,7 @@ def figure(row:dict):
         mine = [o for o in row['scores'] if o['set'] == name]
         gray = dict(c='gray', ls='--') if name == 'all real images' else {}
         at = [o['classes'] + .12*(i-2) for o in mine]
-        ax.errorbar(at, [100*o['mean'] for o in mine], [100*(o['sd'] or 0) for o in mine], marker=mark, ms=4, capsize=2, label=name, **gray)
+        ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
     ax.set(xlabel='classes seen', ylabel='accuracy on them, %', xticks=[o['classes'] for o in mine])
     ax.legend(fontsize=7)
     return fig
@@ -116,5 +125,4 @@ def figure(row:dict):
 def summary(row:dict, name:str)->dict:
     "One line of a table: accuracy after every step, in percent"
     mine = [o for o in row['scores'] if o['set'] == name]
-    cell = lambda o: f"{100*o['mean']:.1f}" + ('' if o['sd'] is None else f" ± {100*o['sd']:.1f}")
-    return dict(memory=name) | {f"{o['classes']} classes":cell(o) for o in mine} | dict(n=row['runs'])
+    return dict(memory=name) | {f"{o['classes']} classes":percent(o) for o in mine} | dict(n=row['runs'])

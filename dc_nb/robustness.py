@@ -7,8 +7,6 @@ __all__ = ['attacks', 'fgsm', 'pgd', 'vmi', 'jitter', 'cw', 'auto', 'attacked', 
            'figure', 'summary']
 
 # %% ../nbs/28_robustness.ipynb #8c6ccb37
-from dataclasses import replace
-from functools import partial
 from math import ceil,prod
 from time import monotonic
 
@@ -19,7 +17,8 @@ from .coresets import random
 from .data import ImageSet
 from .evaluation import equivalent_ipc,score,train_student,training_set
 from .recipes import sized_study,with_regime
-from .slimming import numbers,teachers
+from .report import percent
+from .slimming import bars,numbers,teachers
 from .synthesis import synthesize
 from .train import accuracy
 from torch import Tensor,nn
@@ -29,7 +28,8 @@ attacks = Registry('attacks')
 
 def _torchattacks():
     try: import torchattacks
-    except ImportError: raise ImportError("attacks need the package torchattacks: pip install 'dc_nb[applications]'") from None
+    except ImportError:
+        raise ImportError("attacks need the package torchattacks: pip install 'dc_nb[applications]'") from None
     return torchattacks
 
 @attacks
@@ -48,8 +48,9 @@ def auto(net, eps, classes, seed, steps=20, queries=200):
     "AutoAttack's four attacks (APGD, APGD-T, FAB-T, Square), with fewer steps and queries than its own 100 and 5000"
     if classes < 4: raise ValueError(f"AutoAttack's targeted loss compares four classes, here are {classes}")
     t,same = _torchattacks(), dict(eps=eps, seed=seed)
-    return t.MultiAttack([t.APGD(net, steps=steps, **same), t.APGDT(net, steps=steps, n_classes=classes, **same),
-        t.FAB(net, steps=steps, multi_targeted=True, n_classes=classes, **same), t.Square(net, n_queries=queries, **same)])
+    targeted = dict(steps=steps, n_classes=classes, **same)
+    return t.MultiAttack([t.APGD(net, steps=steps, **same), t.APGDT(net, **targeted),
+        t.FAB(net, multi_targeted=True, **targeted), t.Square(net, n_queries=queries, **same)])
 
 # %% ../nbs/28_robustness.ipynb #b3584a77
 def attacked(
@@ -65,7 +66,9 @@ def attacked(
     for idx in torch.arange(len(data)).split(batch):
         x,y = data.take(idx)
         with torch.no_grad(): sure = net(x).argmax(1) == y
-        if sure.any(): right += int((net(disturbed(net, x[sure], y[sure], attack, eps, len(data.classes), seed)).argmax(1) == y[sure]).sum())
+        if not sure.any(): continue
+        x,y = x[sure],y[sure]
+        right += int((net(disturbed(net, x, y, attack, eps, len(data.classes), seed)).argmax(1) == y).sum())
     return right/len(data)
 
 def disturbed(net, x:Tensor, y:Tensor, attack, eps:float, classes:int, seed:int=0)->Tensor:
@@ -77,22 +80,24 @@ def disturbed(net, x:Tensor, y:Tensor, attack, eps:float, classes:int, seed:int=
 def students(images:ImageSet, ipc:int, method:str, preset:str, seed:int)->dict:
     "{name: network}: five students of one seed"
     study = sized_study(images.name, ipc, method, preset, images.shape[-1])
-    observers,named = teachers(study, images, seed), method.upper()
+    observers = teachers(study, images, seed)
     condensed,real = synthesize(study.synthesis, images, observers, ipc, seed), random(images, ipc, seed)
     def learn(s, protocol, who=()): return train_student(training_set(s, images), protocol, seed, who)[0]
     hard = with_regime(study, 'hard').protocol
     size = score(condensed, (), study.protocol, observers)
     n = min(int(equivalent_ipc(size, condensed.classes, prod(images.shape))), int(images.counts.min()))
     epochs = min(hard.training.epochs, ceil(10*hard.training.epochs*ipc/n))         # at most ten times the steps
-    return {f'{named}, live labels':learn(condensed, study.protocol, observers), 'random, live labels':learn(real, study.protocol, observers),
-        f'{named}, hard labels':learn(condensed, hard), 'random, hard labels':learn(real, hard),
-        'equal bytes, hard labels':learn(random(images, n, seed), hard.but(training__epochs=epochs))}
+    sets = {method.upper():condensed, 'random':real}
+    soft = {f'{k}, live labels':learn(s, study.protocol, observers) for k,s in sets.items()}
+    plain = {f'{k}, hard labels':learn(s, hard) for k,s in sets.items()}
+    return soft | plain | {'equal bytes, hard labels':learn(random(images, n, seed), hard.but(training__epochs=epochs))}
 
 def one_run(images, test, ipc, eps, curve, method, preset, seed)->dict:
     "{(student, attack, eps): accuracy}"
     out = {}
     for name,net in students(images, ipc, method, preset, seed).items():
-        out |= {(name, 'clean', 0.):accuracy(net, test)} | {(name, k, eps):attacked(net, test, a, eps, seed) for k,a in attacks.items()}
+        out |= {(name, 'clean', 0.):accuracy(net, test)}
+        out |= {(name, k, eps):attacked(net, test, a, eps, seed) for k,a in attacks.items()}
         out |= {(name, 'pgd', e):attacked(net, test, pgd, e, seed) for e in curve}
     return out
 
@@ -110,8 +115,9 @@ def measure(
     start,some = monotonic(), test.subset(torch.arange(len(test))[:most])
     found = [one_run(images, some, ipc, eps, curve, method, preset, s) for s in range(seed, seed+runs)]
     scores = [dict(set=k, attack=a, eps=e, **numbers([o[k,a,e] for o in found])) for k,a,e in found[0]]
-    return dict(run='robustness', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, method=method, preset=preset, eps=eps, tested=len(some), scores=scores,
-        seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
+    return dict(run='robustness', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, method=method,
+        preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs,
+        seconds=round(monotonic()-start, 1))
 
 # %% ../nbs/28_robustness.ipynb #af103d67
 def figure(row:dict):
@@ -124,9 +130,8 @@ def figure(row:dict):
         curve = sorted((o for o in mine if o['attack'] in ('clean', 'pgd')), key=lambda o: o['eps'])
         table = [next(o for o in mine if o['attack'] == k and o['eps'] in (0., row['eps'])) for k in kinds]
         soft = dict(marker=mark, ms=4, capsize=2, ls='-' if 'live' in name else '--', label=name)
-        spread = lambda os: ([100*o['mean'] for o in os], [100*(o['sd'] or 0) for o in os])
-        left.errorbar([255*o['eps'] for o in curve], *spread(curve), **soft)
-        right.errorbar([k + .1*(i-2) for k in range(len(kinds))], *spread(table), **soft | dict(ls=''))
+        left.errorbar([255*o['eps'] for o in curve], *bars(curve), **soft)
+        right.errorbar([k + .1*(i-2) for k in range(len(kinds))], *bars(table), **soft | dict(ls=''))
     left.set(xlabel='largest change of a pixel, of 255', ylabel='accuracy, %')
     right.set_xticks(range(len(kinds)), kinds)
     right.legend(fontsize=6)
@@ -135,5 +140,4 @@ def figure(row:dict):
 def summary(row:dict, name:str)->dict:
     "One line of a table: a student under every attack, in percent"
     of = {o['attack']:o for o in row['scores'] if o['set'] == name and o['eps'] in (0., row['eps'])}
-    cell = lambda o: f"{100*o['mean']:.1f}" + ('' if o['sd'] is None else f" ± {100*o['sd']:.1f}")
-    return dict(student=name) | {k:cell(of[k]) for k in ('clean', *attacks)} | dict(n=row['runs'])
+    return dict(student=name) | {k:percent(of[k]) for k in ('clean', *attacks)} | dict(n=row['runs'])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Slimming', 'scales', 'lasso', 'train_sparse', 'kept', 'narrow', 'lesson', 'healed', 'teachers', 'rivals', 'one_run',
-           'numbers', 'measure', 'figure', 'summary']
+           'numbers', 'measure', 'bars', 'figure', 'summary']
 
 # %% ../nbs/26_slimming.ipynb #529be858
 from copy import deepcopy
@@ -22,6 +22,7 @@ from .evaluation import Protocol,Score,equivalent_ipc,labelled,own_labels,traini
 from .models import create,parameters
 from .observers import observe
 from .recipes import sized_study
+from .report import percent
 from .soft_labels import fixed,label_bytes,mse_gt
 from .synthesis import synthesize
 from .train import Training,accuracy,cosine,fit,hard
@@ -34,9 +35,11 @@ class Slimming(Recipe):
     network: str = 'vgg11_bn'
     start: float = .5             # of all scales
     penalty: float = .03          # lambda
-    train: Training = Training(epochs=16, batch=64, optimiser=partial(optim.AdamW, lr=5e-3, weight_decay=0.), schedule=cosine)
+    train: Training = Training(epochs=16, batch=64, schedule=cosine,
+        optimiser=partial(optim.AdamW, lr=5e-3, weight_decay=0.))
     least: float = .05            # share of a layer's channels that stays in any case
-    heal: Training = Training(batch=25, optimiser=partial(optim.AdamW, lr=1e-3), schedule=cosine, views=(partial(crop, scale=(.5,1.)),))
+    heal: Training = Training(batch=25, schedule=cosine,
+        optimiser=partial(optim.AdamW, lr=1e-3), views=(partial(crop, scale=(.5,1.)),))
     steps: int = 200              # of the healing: the same for sets of any size, so they decide its epochs
 
 def scales(net:nn.Module)->dict:
@@ -52,7 +55,8 @@ def lasso(net, penalty:float, objective=hard):
 def train_sparse(images:ImageSet, recipe:Slimming, seed:int)->nn.Module:
     "A network of the recipe's kind, trained on `images` with the penalty"
     c,h,_ = images.shape
-    net = create(recipe.network, len(images.classes), h, c, images.mean, images.std, seed=seed_of(seed, 'slimming')).to(images.y.device)
+    own = seed_of(seed, 'slimming')
+    net = create(recipe.network, len(images.classes), h, c, images.mean, images.std, seed=own).to(images.y.device)
     for g in scales(net).values(): nn.init.constant_(g, recipe.start)
     return fit(net, images, recipe.train, seed, lasso(net, recipe.penalty))[0]
 
@@ -63,7 +67,7 @@ def kept(
     least:float=.05 # share of a layer's channels that stays in any case
 )->dict: # {name of a BatchNorm layer: which of its channels stay}
     "The channels whose scale lies above one threshold for all layers (Liu et al. 2017, Sec. 3)"
-    if not 0 <= ratio < 1: raise ValueError(f"ratio {ratio} is the share of the channels that goes: choose 0 to less than 1")
+    if not 0 <= ratio < 1: raise ValueError(f"ratio {ratio} of the channels goes: choose 0 to less than 1")
     size = {k:g.detach().abs() for k,g in scales(net).items()}
     every = torch.cat(list(size.values())).sort()[0]
     threshold = every[int(ratio*len(every))]
@@ -75,7 +79,8 @@ def kept(
 # %% ../nbs/26_slimming.ipynb #85de0e94
 def _torch_pruning():
     try: import torch_pruning
-    except ImportError: raise ImportError("slimming needs the package torch-pruning: pip install 'dc_nb[applications]'") from None
+    except ImportError:
+        raise ImportError("slimming needs the package torch-pruning: pip install 'dc_nb[applications]'") from None
     return torch_pruning
 
 def narrow(
@@ -85,12 +90,13 @@ def narrow(
 )->nn.Module: # in eval mode
     "A copy of `net` without the channels that do not stay"
     tp,net = _torch_pruning(), deepcopy(net).eval().requires_grad_(True)
-    graph = tp.DependencyGraph().build_dependency(net, example_inputs=torch.zeros(2, *shape, device=next(net.parameters()).device))
+    graph = tp.DependencyGraph().build_dependency(net, torch.zeros(2, *shape, device=next(net.parameters()).device))
     for name,stays in keep.items():
-        group = graph.get_pruning_group(net.get_submodule(name), tp.prune_batchnorm_out_channels, idxs=(~stays).nonzero()[:,0].tolist() or [0])
-        shared = [o for o in scales(net) if any(dep.target.module is net.get_submodule(o) for dep,_ in group)]
-        if len(shared) > 1: raise ValueError(f"{' and '.join(shared[:2])} share their channels: slimming takes a chain, such as vgg11_bn")
-        if not stays.all(): group.prune()
+        gone = (~stays).nonzero()[:,0].tolist()
+        group = graph.get_pruning_group(net.get_submodule(name), tp.prune_batchnorm_out_channels, gone or [0])
+        both = [o for o in scales(net) if any(dep.target.module is net.get_submodule(o) for dep,_ in group)]
+        if len(both) > 1: raise ValueError(f"{both[0]} and {both[1]} share their channels: take a chain, as vgg11_bn")
+        if gone: group.prune()
     return net
 
 # %% ../nbs/26_slimming.ipynb #9553ae20
@@ -101,7 +107,7 @@ def lesson(condensed:CondensedSet, like:ImageSet)->tuple[ImageSet,Tensor|None]:
 def healed(
     net:nn.Module,
     images:ImageSet, # real or condensed
-    labels:Tensor|None, # n x classes, logits; None: the classes
+    labels:Tensor|None, # n x classes, logits, or None for hard labels
     recipe:Slimming,
     seed:int
 )->nn.Module:
@@ -120,10 +126,12 @@ def teachers(study, images:ImageSet, seed:int)->list:
     return [one(o) for o in study.observers]
 
 def rivals(condensed:CondensedSet, images:ImageSet, observers, seed:int)->dict:
-    "{name: set}: the condensed one with soft labels, as many real images with such labels, and real images without them in the same bytes"
+    "{name: set}: the condensed one with soft labels, as many real images with such labels, more without in equal bytes"
     size = dict(images=condensed.x.nbytes, labels=label_bytes('fixed', len(condensed), condensed.classes, 0))
-    n = min(int(equivalent_ipc(Score((), bytes=size), condensed.classes, prod(images.shape))), int(images.counts.min()))
-    return {'condensed':labelled(condensed, observers), 'random':labelled(random(images, condensed.ipc, seed), observers), 'equal bytes':random(images, n, seed)}
+    n = int(equivalent_ipc(Score((), bytes=size), condensed.classes, prod(images.shape)))
+    soft = {'condensed':condensed, 'random':random(images, condensed.ipc, seed)}
+    plain = {'equal bytes':random(images, min(n, int(images.counts.min())), seed)}
+    return {k:labelled(v, observers) for k,v in soft.items()} | plain
 
 # %% ../nbs/26_slimming.ipynb #b4bfb5f1
 def one_run(images, test, ipcs, ratios, recipe, method, preset, seed)->dict:
@@ -131,13 +139,14 @@ def one_run(images, test, ipcs, ratios, recipe, method, preset, seed)->dict:
     plan = lambda ipc: sized_study(images.name, ipc, method, preset, images.shape[-1])
     net,observers = train_sparse(images, recipe, seed), teachers(plan(ipcs[0]), images, seed)
     cuts = {r:narrow(net, kept(net, r, recipe.least), images.shape) for r in ratios}
+    def after(cut, data, labels=None): return accuracy(healed(cut, data, labels, recipe, seed), test)
     out = {('before the cut', None, 0.):accuracy(net, test)}
     for r,cut in cuts.items():
-        out |= {('not healed', None, r):accuracy(cut, test), ('all real images', None, r):accuracy(healed(cut, images, None, recipe, seed), test)}
         out |= {('parameters left', None, r):parameters(cut)/parameters(net)}
+        out |= {('not healed', None, r):accuracy(cut, test), ('all real images', None, r):after(cut, images)}
     for ipc in ipcs:
         sets = rivals(synthesize(plan(ipc).synthesis, images, observers, ipc, seed), images, observers, seed)
-        out |= {(k, ipc, r):accuracy(healed(cut, *lesson(s, images), recipe, seed), test) for k,s in sets.items() for r,cut in cuts.items()}
+        out |= {(k, ipc, r):after(cut, *lesson(s, images)) for k,s in sets.items() for r,cut in cuts.items()}
     return out
 
 def numbers(values)->dict:
@@ -158,27 +167,33 @@ def measure(
     start = monotonic()
     found = [one_run(images, test, ipcs, ratios, recipe, method, preset, s) for s in range(seed, seed+runs)]
     scores = [dict(set=k, ipc=ipc, ratio=r, **numbers([o[k,ipc,r] for o in found])) for k,ipc,r in found[0]]
-    return dict(run='slimming', scale='small run', dataset=images.name, data=images.checksum, method=method, preset=preset, network=recipe.network, scores=scores,
-        recipe=recipe.key, changes=Slimming().diff(recipe), seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
+    return dict(run='slimming', scale='small run', dataset=images.name, data=images.checksum, method=method,
+        preset=preset, network=recipe.network, scores=scores, recipe=recipe.key, changes=Slimming().diff(recipe),
+        seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
 
 # %% ../nbs/26_slimming.ipynb #84e93cfc
+def bars(points:list)->tuple:
+    "(means, standard deviations) of rows' scores, in percent"
+    return [100*o['mean'] for o in points], [100*(o['sd'] or 0) for o in points]
+
 def figure(row:dict):
     "Accuracy after healing against the share of channels that went: a panel for each IPC (EDC, Fig. 4, left)"
-    pick = lambda k, ipc: sorted([o for o in row['scores'] if (o['set'], o['ipc']) == (k, ipc)], key=lambda o: o['ratio'])
     ipcs = sorted({o['ipc'] for o in row['scores'] if o['ipc']})
     fig,axs = plt.subplots(1, len(ipcs), figsize=(3.4*len(ipcs), 2.7), sharey=True, squeeze=False, layout='constrained')
     def draw(ax, k, ipc, shift=0., **kw):
-        points = pick(k, ipc)
-        ax.errorbar([o['ratio']+shift for o in points], [100*o['mean'] for o in points], [100*(o['sd'] or 0) for o in points], capsize=2, label=k, **kw)
+        points = [o for o in row['scores'] if (o['set'], o['ipc']) == (k, ipc)]
+        ax.errorbar([o['ratio']+shift for o in points], *bars(points), capsize=2, label=k, **kw)
     for ax,ipc in zip(axs[0], ipcs):
         for k,style in (('all real images', '--'), ('not healed', ':')): draw(ax, k, None, c='gray', ls=style, lw=1)
-        for i,(k,mark) in enumerate((('condensed', 'o'), ('random', 's'), ('equal bytes', '^'))): draw(ax, k, ipc, .01*(i-1), marker=mark, ms=4)
+        for k,mark,shift in (('condensed', 'o', -.01), ('random', 's', 0), ('equal bytes', '^', .01)):
+            draw(ax, k, ipc, shift, marker=mark, ms=4)
         ax.set(title=f"{ipc} image{'s'*(ipc > 1)} a class", xlabel='share of the channels cut')
-    axs[0,0].set_ylabel('accuracy, %'); axs[0,-1].legend(fontsize=7)
+    axs[0,0].set_ylabel('accuracy, %')
+    axs[0,-1].legend(fontsize=7)
     return fig
 
 def summary(row:dict, ipc:int, ratio:float)->dict:
     "One line of a table: every set at one IPC and ratio, in percent"
-    at = {o['set']:f"{100*o['mean']:.1f}" + ('' if o['sd'] is None else f" ± {100*o['sd']:.1f}") for o in row['scores'] if o['ratio'] == ratio and o['ipc'] in (None, ipc)}
+    at = {o['set']:percent(o) for o in row['scores'] if o['ratio'] == ratio and o['ipc'] in (None, ipc)}
     order = ('parameters left', 'not healed', 'condensed', 'random', 'equal bytes', 'all real images')
     return {'IPC':ipc, 'channels cut':f'{ratio:.0%}', **{k:at[k] for k in order}, 'n':row['runs']}

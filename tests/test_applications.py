@@ -14,7 +14,7 @@ from dc_nb.experiments import home,rows
 from dc_nb.models import create
 from dc_nb.recipes import sized_study
 from dc_nb.slimming import Slimming
-from dc_nb.train import accuracy
+from dc_nb.train import Training,accuracy,fit
 
 torch.set_num_threads(1)
 quick = Slimming().but(train__epochs=1, train__batch=30, steps=1)
@@ -60,7 +60,8 @@ def test_ratios_that_are_none(ratio):
 @pytest.mark.parametrize('name', ['resnet10', 'wrn_16_2'])
 def test_shortcuts_are_refused(name):
     net = mixed(name, 1, 8)
-    with pytest.raises(ValueError, match='share their channels'): slimming.narrow(net, slimming.kept(net, .5), (1, 8, 8))
+    keep = slimming.kept(net, .5)
+    with pytest.raises(ValueError, match='share their channels'): slimming.narrow(net, keep, (1, 8, 8))
 
 @pytest.mark.parametrize('package,use', [
     ('torch_pruning', lambda: slimming.narrow(create('vgg11_bn', 3, 8, 1), {}, (1, 8, 8))),
@@ -74,14 +75,18 @@ def test_rivals_of_equal_bytes():
     watcher = [type('Seen', (), dict(net=create('convnet_d1', 3, 8, 1, data.mean, data.std, seed=0)))()]
     for ipc in (1, 10, 25, 30):
         sets = slimming.rivals(random(data, ipc, 0), data, watcher, 0)
-        assert sets['equal bytes'].ipc == min(ipc*70//64, 30)           # 64 bytes of pixels, 6 of a soft label of 3 classes
+        assert sets['equal bytes'].ipc == min(ipc*70//64, 30)      # 64 bytes of pixels, 6 of a soft label of 3 classes
         assert torch.equal(sets['random'].x, random(data, ipc, 0).x)
 
 def test_healing_takes_equal_steps(monkeypatch):
     data,steps = toy(n=30),[]
-    def counted(net, images, training, seed, objective): steps.append(training.epochs*-(-len(images)//training.batch)); return net, []
+    def counted(net, images, training, seed, objective):
+        steps.append(training.epochs*-(-len(images)//training.batch))
+        return net, []
     monkeypatch.setattr(slimming, 'fit', counted)
-    for ipc in (1, 5, 25): slimming.healed(create('convnet_d1', 3, 8, 1), *slimming.lesson(random(data, ipc, 0), data), Slimming(steps=30), 0)
+    for ipc in (1, 5, 25):
+        lesson = slimming.lesson(random(data, ipc, 0), data)
+        slimming.healed(create('convnet_d1', 3, 8, 1), *lesson, Slimming(steps=30), 0)
     assert steps == [30, 30, 30]
 
 def test_a_step_does_not_see_the_others():
@@ -90,7 +95,8 @@ def test_a_step_does_not_see_the_others():
     parts = continual.class_steps(4, 2, seed=3)
     later = torch.isin(data.y, torch.tensor(parts[1]))
     other = replace(data, x=torch.where(later[:,None,None,None], 255-data.x, data.x))
-    study = sized_study('toy', 2, 'edc', 'small', 8).but(observers=('convnet_d1',), squeeze__epochs=1, synthesis__steps=2)
+    study = sized_study('toy', 2, 'edc', 'small', 8)
+    study = study.but(observers=('convnet_d1',), squeeze__epochs=1, synthesis__steps=2)
     fill = partial(continual.synthesized, study=study)
     a,b = [list(continual.memories(fill, d, parts, 2, seed=0)) for d in (data, other)]
     assert torch.equal(a[0].x, b[0].x) and torch.equal(a[1].x[:2], a[0].x) and not torch.equal(a[1].x, b[1].x)
@@ -99,7 +105,8 @@ def test_a_step_does_not_see_the_others():
 @pytest.fixture(scope='module')
 def learned():
     data,test = toy(classes=5, n=30),toy(classes=5, n=20, split='test')
-    return slimming.fit(create('convnet_d1', 5, 8, 1, data.mean, data.std, seed=0), data, slimming.Training(epochs=10, batch=16), 0)[0], test
+    net = create('convnet_d1', 5, 8, 1, data.mean, data.std, seed=0)
+    return fit(net, data, Training(epochs=10, batch=16), 0)[0], test
 
 @pytest.mark.parametrize('name', robustness.attacks.list())
 def test_attacks_keep_their_bounds(name, learned):
@@ -122,16 +129,19 @@ def test_nobody_is_right_nobody_is_attacked(learned):
     wrong = replace(test, y=(net(test.take(torch.arange(len(test)))[0]).argmax(1)+1) % 5)
     assert robustness.attacked(net, wrong, robustness.auto, .1) == 0
 
-tiny = dict(slimming=partial(slimming.measure, ipcs=(1,), ratios=(.9,), runs=1, recipe=quick), continual=partial(continual.measure, ipc=1, steps=2, runs=1, updates=3),
+tiny = dict(slimming=partial(slimming.measure, ipcs=(1,), ratios=(.9,), runs=1, recipe=quick),
+    continual=partial(continual.measure, ipc=1, steps=2, runs=1, updates=3),
     robustness=partial(robustness.measure, ipc=1, curve=(.05,), most=4, runs=1))
 
 @pytest.mark.parametrize('name', tiny)
 def test_the_row_of_a_tiny_run(name):
-    "It is JSON, every number is of one run, a figure and a table can be made of it; one seed gives one row"
-    data,test = [replace(toy(classes=4, n=n, split=s), name='digits') for n,s in ((6, 'train'), (2, 'test'))]      # the recipes go by this name
+    "It is JSON, every number is of one run, a figure and a table can be made of it, and one seed gives one row"
+    made = (toy(classes=4, n=6), toy(classes=4, n=2, split='test'))
+    data,test = [replace(o, name='digits') for o in made]      # the recipes go by this name
     module = sys.modules[f'dc_nb.{name}']
     row = tiny[name](data, test)
-    assert row['run'] == name and row['scale'] == 'small run' and all(o['n'] == 1 and o['sd'] is None for o in row['scores'])
+    assert row['run'] == name and row['scale'] == 'small run'
+    assert all(o['n'] == 1 and o['sd'] is None for o in row['scores'])
     row = json.loads(json.dumps(row))
     plt.close(module.figure(row))
     assert module.summary(row, *((1, .9) if name == 'slimming' else (row['scores'][0]['set'],)))['n'] == 1
@@ -141,4 +151,5 @@ def test_the_rows_that_the_pages_show():
     found = {r['run']:r for r in rows(home()/'results/applications.jsonl')}
     assert set(found) == {'slimming', 'continual', 'robustness'}
     for r in found.values():
-        assert r['scale'] == 'small run' and r['commit'] and all(len(o['accuracies']) == o['n'] == r['runs'] for o in r['scores'])
+        assert r['scale'] == 'small run' and r['commit']
+        assert all(len(o['accuracies']) == o['n'] == r['runs'] for o in r['scores'])
