@@ -31,3 +31,6 @@ def runs(server, tmp_path):
         print(json.dumps(c), file=server.stdin, flush=True)
         return json.loads(server.stdout.readline())
     return ask
+
+
+def pytest_configure(config): config.addinivalue_line('markers', 'slow: opens a browser or a cluster')
