@@ -63,7 +63,7 @@ def _made(text, id, threads, folder, *needs)->list:
         if id not in stages: raise ValueError(f"stage {id} is not among those of its parameters: the run was given other data or choices; use the engine 'here'")
         run.store.values.pop(id, None)
         run.get(stages[id])
-    return [str(w.message) for w in said]
+    return [str(w.message) for w in said if issubclass(w.category, UserWarning)]
 
 # %% ../nbs/19e_engines.ipynb #1482e64d
 def unmade(store:Store, stages:list)->list:
