@@ -6,7 +6,7 @@
 __all__ = ['engines', 'lost', 'here', 'make_all', 'asked', 'rebuilt', 'unmade', 'ray']
 
 # %% ../nbs/19e_engines.ipynb #b86e09f9
-import json,os,socket,warnings
+import json,logging,os,socket,warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
@@ -87,8 +87,8 @@ def _joined(r, address, cpus, gpus):
     "A connection to the cluster at `address`; without one, a cluster on this machine for as long as it is needed"
     if r.is_initialized(): yield
     else:
-        own = {} if address else dict(num_cpus=cpus, include_dashboard=False, object_store_memory=10**8)         # files carry the results, not Ray
-        r.init(address or 'local', log_to_driver=False, **own, **({'num_gpus':gpus} if gpus is not None and not address else {}))
+        own = {} if address else dict(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, object_store_memory=10**8)      # files carry the results, not Ray
+        r.init(address or 'local', log_to_driver=False, logging_level=logging.WARNING, **own)
         try: yield
         finally: r.shutdown()
 

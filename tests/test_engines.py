@@ -94,7 +94,8 @@ def at_work(node):
         try: return Path(f'/proc/{pid}/cmdline').read_text(errors='replace')
         except (FileNotFoundError, ProcessLookupError): return ''
     children = Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split()
-    return [int(pid) for pid in children if title(pid).startswith('ray::') and 'IDLE' not in title(pid)]
+    titles = {int(pid):title(pid) for pid in children}
+    return [pid for pid,t in titles.items() if t.startswith('ray::') and 'IDLE' not in t and 'Agent' not in t]          # a node dies with its agents
 
 def meanwhile(act, folder, pattern):
     "Run `act` in a thread when a file of the pattern is in the cache; the list of what it did"
