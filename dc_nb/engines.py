@@ -77,8 +77,8 @@ def unmade(store:Store, stages:list)->list:
 
 # %% ../nbs/19e_engines.ipynb #e1ba6cc7
 def _package():
-    "The package Ray, which sends no usage statistics from here"
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    "The package Ray; a cluster that starts from here sends no usage statistics, and its workers are no nicer to others than this process (Ray's are, by 15)"
+    for k in ('RAY_USAGE_STATS_ENABLED', 'RAY_worker_niceness'): os.environ.setdefault(k, '0')
     try: return import_module('ray')
     except ImportError: raise ImportError("the engine 'ray' needs the package Ray: pip install \"dc_nb[ray]\"") from None
 
