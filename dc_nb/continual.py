@@ -57,12 +57,8 @@ def matched(images:ImageSet, ipc:int, seed:int, study)->CondensedSet:
 def studies(images:ImageSet, ipc:int, preset:str='small')->tuple:
     "(EDC's study, IDC's study) of a data set at the budget of a preset"
     name,side = images.name,images.shape[-1]
-<<<<<<< HEAD
-    return sized_study(name, ipc, 'edc', preset, side), matching_sizes[preset](matching_study(name, ipc, 'idc', side), ipc)
-=======
-    idc = matching_sizes[f'match_{preset}'](matching_study(name, ipc, 'idc', side), ipc)
+    idc = matching_sizes[preset](matching_study(name, ipc, 'idc', side), ipc)
     return sized_study(name, ipc, 'edc', preset, side), idc
->>>>>>> apps
 
 def ways(edc, idc)->dict:
     "{name: fill}: random real images, and the two loops"

@@ -120,7 +120,7 @@ def grid(
     for i,(ax,(k,v)) in enumerate(zip(axs[0], pics.items())):
         ax.imshow(v, cmap='gray', vmin=0, vmax=1, interpolation='nearest'); ax.set_title(fill(k, max(1, int(11*width)), break_long_words=False), fontsize=10 if width > 2 else 7)
         ax.set_xticks([]); n = len(classes[:rows])
-        ax.set_yticks([h/n*(c+.5) for c in range(n)] if i == 0 else [], labels=classes[:rows] if i == 0 else [], fontsize=8); ax.tick_params(length=0)
+        ax.set_yticks([h/n*(c+.5) for c in range(n)] if i == 0 else [], labels=classes[:rows] if i == 0 else [], fontsize=8, parse_math=False); ax.tick_params(length=0)
         sns.despine(ax=ax, left=True, bottom=True)
     return fig
 
