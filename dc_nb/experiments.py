@@ -55,6 +55,8 @@ class Common(BaseModel):
     every: Annotated[float, Field(ge=0)] = 30.          # seconds between two checkpoints
     stale: Literal['make','keep'] = 'make'              # what to do with cached files that other code made
     plan: bool = False                                  # show the stages and what they will cost, and stop
+    engine: Literal['here','ray'] = 'here'              # what makes the stages: this process, or tasks of Ray
+    address: text|None = None                           # of a Ray cluster ('auto': the one of this machine); None starts a local one
     def names(self): return networks(self.student)
     def checked(self): "More than a type can say; raises `UnknownName` or `ParameterError`"
 

@@ -95,7 +95,7 @@ class Run:
     @property
     def id(self)->str:
         "Six hex digits that name the run, in its folder, file, row and card"
-        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(self.p.model_dump(exclude={'out', 'every', 'stale', 'plan', 'device'}).items())))[:6]
+        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(self.p.model_dump(exclude={'out', 'every', 'stale', 'plan', 'engine', 'address', 'device'}).items())))[:6]
 
     @property
     def folder(self)->Path:
@@ -320,7 +320,7 @@ def scale(run:Run)->str:
 # %% ../nbs/20a_runs.ipynb #591ace10
 def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     "The set with the run's method, parameters, versions and the `keep` entries of its row in `meta`"
-    paths = {'dataset', 'root', 'weights', 'out', 'every', 'device', 'download', 'stale', 'plan'}
+    paths = {'dataset', 'root', 'weights', 'out', 'every', 'device', 'download', 'stale', 'plan', 'engine', 'address'}
     parameters = run.p.model_dump(exclude=paths, exclude_defaults=True)
     keep = {'regime', 'bytes', 'student', 'scale', 'commit', 'dirty', 'dc_nb', 'torch', 'machine', 'date', 'id', *keep}
     from_elsewhere = dict(weights=True) if getattr(run.p, 'weights', None) else {}

@@ -101,7 +101,7 @@ def foreign(parameters:dict, allowed=())->dict:
     "Parameters that come from a file: nothing of them may name code, a folder or a download"
     from dc_nb.sets import shown
     for k,v in parameters.items():
-        if k in ('root', 'weights', 'out', 'download', 'dataset', 'every', 'stale', 'plan', 'device'): raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
+        if k in ('root', 'weights', 'out', 'download', 'dataset', 'every', 'stale', 'plan', 'engine', 'address', 'device'): raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
         own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
         if own: raise click.ClickException(f"the file names the network {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
     return parameters
