@@ -15,7 +15,7 @@ from math import ceil
 import torch
 import torch.nn.functional as F
 from .augment import cutmix_labels,draw,dsa
-from .core import checksum,drive,later,Recipe,recipe,seed_of,spell,stream
+from .core import Diverged,all_finite,checksum,drive,later,Recipe,recipe,seed_of,spell,stream
 from .data import CondensedSet
 from .formation import enlarge,padded,shrink
 from .gradients import class_gradients,convolutions,coupled,momentum_step,squared
@@ -196,7 +196,8 @@ def open(self:Matching, early=True):
     "Start a round: valid pixels, a fresh network, its early training"
     if self.done: return
     data,r = self.data, self.recipe
-    for m in self.members.values():
+    for k,m in self.members.items():
+        if not all_finite(m.x): raise Diverged(f'the images of {k} are not finite in round {self.round}; {self.advice}')
         if m.recipe.clamp: m.x.clamp_(0, 1)
     own,(c,h,_) = seed_of(self.seed, 'network', self.round), data.shape
     net = create(r.network, len(data.classes), h, c, data.mean, data.std, seed=own).to(data.y.device)

@@ -162,7 +162,7 @@ def network(run:Run, name:str, training, file:Path|None=None)->Stage:
     def make(job):
         net = blank(run, name, seed)
         def after(epoch, net):
-            if epoch in kept: keep(job, kept[epoch], net)
+            if epoch in kept and run.store.state(kept[epoch]) != 'made': keep(job, kept[epoch], net)
         if file: read_weights(file, net.body)
         else: net,_ = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick, after=after)
         keep(job, None, net)
