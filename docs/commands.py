@@ -63,8 +63,10 @@ def compared(row):
 
 def planned(run, given)->dict:
     "What the preset chooses for the given parameters where they say nothing: student, epochs, rounds, regime"
-    from dc_nb.experiments import Ablation, Edc, Mdc, check, matching_plan, plan
-    runs = dict(edc=(Edc, plan), ablation=(Ablation, plan), mdc=(Mdc, matching_plan))
+    from dc_nb import ablation_runs, edc_runs, matching_runs
+    from dc_nb.experiments import check
+    runs = dict(edc=(edc_runs.Edc, edc_runs.study_of), ablation=(ablation_runs.Ablation, edc_runs.study_of),
+        mdc=(matching_runs.Mdc, matching_runs.matching_study_of))
     if run not in runs: return {}
     kind,of = runs[run]
     try: study = of(check(given, kind), 8 if given.get('dataset', 'digits') == 'digits' else 32)
