@@ -219,7 +219,10 @@ def test_signatures_are_python():
 # --- figures and commands
 
 def test_every_figure_has_a_command_that_can_run():
-    from dc_nb.experiments import Ablation, Edc, Mdc, check
+    from dc_nb.ablation_runs import Ablation
+    from dc_nb.edc_runs import Edc
+    from dc_nb.experiments import check
+    from dc_nb.matching_runs import Mdc
     books = notebooks(ROOT/'nbs')
     say,known = commands.sayer(books), commands.stems(ROOT/'results')
     figures = [commands.figure(f, known, say, ROOT/'results') for f in sorted((ROOT/'figures').glob('*.png'))]

@@ -21,8 +21,8 @@ published = {
 older = {'2f1694e8ddef', 'b409ca594ff8'}       # two rows of MDC from before `Multisize.judge`, which has its place in the spelling
 
 def test_the_named_recipes_make_the_rows_of_results():
-    rows = [json.loads(l) for f in sorted((ROOT/'results').glob('*.jsonl')) for l in f.read_text().splitlines()]
-    assert {r['recipe'] for r in rows if 'recipe' in r} <= set(published) | older, 'a row of another recipe: add how it is made'
+    rows = [json.loads(l) for f in sorted((ROOT/'results').glob('*.jsonl')) if f.stem != 'applications' for l in f.read_text().splitlines()]
+    assert {r['recipe'] for r in rows} <= set(published) | older, 'a row of another recipe: add how it is made'
     assert {k:v.key for k,v in published.items()} == {k:k for k in published}
 
 @pytest.mark.parametrize('name,key', dict(edc='13669be5307b', idc='6951fb0b8758', dream='155b68cd3ca9', mdc='ef3dd3ab344e').items())
