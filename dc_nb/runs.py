@@ -350,7 +350,7 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
         link.symlink_to(folder.name, target_is_directory=True)
         os.replace(link, latest)
     base = home()
-    lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder, set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json',
+    lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder, set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json', figures=', '.join(sorted(f.name for f in folder.glob('*.png'))) or 'none',
         seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most")
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
 
