@@ -50,7 +50,7 @@ readme: install  ## README.md from nbs/index.ipynb (run that notebook first)
 	@$(BIN)/jupyter nbconvert --log-level=ERROR --to markdown --stdout \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags remove_cell \
 	  --TagRemovePreprocessor.remove_input_tags remove_input nbs/index.ipynb \
-	  | sed -E -e 's#\]\(\.\./#](#g' -e 's#\]\(([a-z0-9_]+\.ipynb)\)#](nbs/\1)#g' \
+	  | sed -E -e 's#\]\(\.\./#](#g' -e 's#\]\(([a-z0-9_/]+\.ipynb)\)#](nbs/\1)#g' \
 	  | awk '/^```/ {open = !open; if (open && $$0 == "```") $$0 = "```python"} 1' | cat -s > README.md
 
 .PHONY: docs docs-serve
