@@ -34,7 +34,7 @@ setup(
     license='Apache-2.0',
     classifiers=['Intended Audience :: Science/Research', 'Programming Language :: Python :: 3', f"Programming Language :: Python :: {cfg['min_python']}"],
     packages=['dc_nb', 'dc_nb.published'],
-    package_data={'dc_nb.published': ['*.csv']},
+    package_data={'dc_nb': ['shelf/*.safetensors'], 'dc_nb.published': ['*.csv']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require={'run': run, 'applications': apps, 'ray': ray, 'dev': run + apps + dev},

@@ -3,7 +3,7 @@ __version__ = "0.2.0"
 
 _names = dict(condense='door', load='data', CondensedSet='condensed', ImageSet='sets', evaluate='evaluation', Protocol='evaluation', named='recipes',
     Study='recipes', create='models', fit='train', observe='observers', synthesize='synthesis', match_gradients='gradient_matching')
-_modules = ('recipes', 'data', 'models', 'ledger')
+_modules = ('recipes', 'data', 'models', 'ledger', 'zoo')
 __all__ = [*_names, *_modules]
 
 

@@ -98,5 +98,5 @@ def judged(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     kept = {k:v for k,v in m.get('parameters', {}).items() if k in ('preset', 'epochs', 'regime', 'student', 'zeta') and ':' not in str(v)}
     p = check(dict(kept, method=method, ipc=max(2, condensed.ipc), dataset=m.get('data', 'digits')), kind)
     protocol = (study_of(p, test.shape[-1], condensed.classes) if kind is Edc else matching_study_of(p, test.shape[-1])).protocol
-    if protocol.regime == 'live' and condensed.table is None: protocol = protocol.but(regime='hard' if condensed.labels is None else 'fixed')
+    if protocol.regime in ('live', 'stored') and condensed.table is None: protocol = protocol.but(regime='hard' if condensed.labels is None else 'fixed')
     return Comparison(evaluate(condensed, test, protocol, p.seed, repeats=1 if condensed.table is not None else seeds), None, protocol.student)

@@ -138,7 +138,8 @@ def synthesis(run:EdcRun)->Stage:
         return timed(Synthesis(s, run.train, some, p.ipc, 0), min(len(some), s.steps-1)) if s.steps > 1 else 0.
     parts = ceil(len(run.train.classes)*p.ipc/s.batch) if s.batch else 1
     return Stage('set', 'synthesis', (*run.here, s.key, p.ipc, p.seed), make, lambda state, card: CondensedSet(state['x'], meta=card['meta']),
-        tuple(observer(run, o) for o in run.study.observers), s.steps*parts, ('dc_nb.synthesis.synthesize', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name='set'))
+        tuple(observer(run, o) for o in run.study.observers), s.steps*parts, ('dc_nb.synthesis.synthesize', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name='set'),
+        tuple(getattr(f, 'func', f).__name__ for _,f in s.terms))
 
 def condensed(run:EdcRun)->tuple:
     "(condensed set, its start, the terms at every step)"

@@ -39,6 +39,8 @@ class Common(BaseModel):
     "The parameters that every run has"
     model_config = ConfigDict(extra='forbid', frozen=True, strict=False, allow_inf_nan=False)
     family: ClassVar[Any] = None                        # the kind of recipe that the run can use
+    manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})   # how a run goes: no number depends on it
+    places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download'})              # where things are here
     dataset: text = 'digits'                            # a name of `data.datasets`, a folder, or a .npz file
     root: text|None = None                              # folder of the data set, where it needs one
     download: bool = False                              # let torchvision fetch cifar10, cifar100 or svhn into root
@@ -57,6 +59,7 @@ class Common(BaseModel):
     plan: bool = False                                  # show the stages and what they will cost, and stop
     engine: Literal['here','ray'] = 'here'              # what makes the stages: this process, or tasks of Ray
     address: text|None = None                           # of a Ray cluster ('auto': the one of this machine); None starts a local one
+    watch: bool = False                                 # rewrite out/watch.html while the run goes: losses, time left
     def names(self): return networks(self.student)
     def checked(self): "More than a type can say; raises `UnknownName` or `ParameterError`"
 

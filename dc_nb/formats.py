@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from . import zoo
 from .condensed import CondensedSet
 from .core import Registry,Unwritable,aside
 from .layouts import from_tensors,not_larger,read_best,read_folder,read_lists,read_pictures,safe_load
@@ -284,8 +285,8 @@ def _read_folder(path, own, like, factor):
     return (read_best if 'images_best.pt' in inside else read_folder)(path, like, factor)
 
 def read(path, like:ImageSet|None=None, factor:int=1)->CondensedSet:
-    "A condensed set in our formats, or in a layout of others, which needs `like`, the data that was condensed"
-    path = Path(path)
+    "A condensed set: ours in any format, `zoo:NAME`, or a layout of others, which needs `like`, the data that was condensed"
+    path = Path(path) if not str(path).startswith('zoo:') else zoo.path(str(path)[4:])
     with guard(path, 'it is damaged or not a condensed set'):
         fits(os.path.lexists(path), f"{path} does not exist; it should be a condensed set")
         own = (path/'card.json').exists() or path.suffix in ('.safetensors', '.npz')

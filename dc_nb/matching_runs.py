@@ -21,7 +21,7 @@ from .experiments import Common,ParameterError,families,networks,number,positive
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
-from .runs import Run,common_row,difference_of,enough_images,fit_disk,numbers,sized,stage_seconds,student,subset
+from .runs import Run,common_row,difference_of,enough_images,fit_disk,numbers,sized,stage_seconds,student,subset,timed
 from .stages import Stage,choices,network_roots
 from pydantic import Field
 
@@ -128,7 +128,7 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
     depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names, *(v.key for v in run.variants.values()))
     roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take', *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"
-    return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots)
+    return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()), says=tuple(names))
 
 def trip_stages(run:MdcRun)->tuple:
     "The stages of all trajectories"

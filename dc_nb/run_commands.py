@@ -23,16 +23,19 @@ def listing(what:str)->dict:
     if what == 'recipes':
         from dc_nb.recipes import tree
         return {l.split(':')[0].strip():l.split(':', 1)[-1].strip() if ':' in l else '' for l in tree().splitlines()}
+    if what == 'zoo':
+        from dc_nb import zoo
+        return {r.pop('set'):', '.join(f'{k} {v}' for k,v in r.items()) for r in zoo.sheet()}
     from dc_nb import ablations,data,formats,models
     registry = dict(datasets=data.datasets, models=models.models, ablations=ablations.ablations, formats=formats.writers)[what]
     return {k:_doc(f) for k,f in registry.items()}
 
 @main.command('list')
-@click.argument('what', type=click.Choice(['recipes', 'datasets', 'models', 'ablations', 'formats', *runs]))
+@click.argument('what', type=click.Choice(['recipes', 'datasets', 'models', 'ablations', 'formats', 'zoo', *runs]))
 @click.argument('pattern', default='*')
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
 def list_(what, pattern, as_json):
-    """Names that can be used: recipes, datasets, models, ablations, formats; or the parameters of a run (edc, mdc, ablation).
+    """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters of a run (edc, mdc, ablation).
 
     PATTERN, such as 'resnet*', chooses among them. Any name of timm is a model, too."""
     from dc_nb.core import nearest

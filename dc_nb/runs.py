@@ -31,6 +31,7 @@ from .evaluation import Score,own_labels,own_table,paired,score,student as fresh
 from .experiments import ParameterError,append_row,home,roomy,rows,writable
 from .initialization import enough
 from .models import builder,create
+from .pages import watching
 from .provenance import keep_memory,peak_memory
 from .recipes import named,prepared
 from .soft_labels import Labelling,fixed,from_table
@@ -78,6 +79,7 @@ class Run:
         if self.device.type == 'cpu': keep_memory()
         self.store = Store(writable(self.out/'cache'), self.device, p.stale, p.every, self.amp)
         self.train,self.test = [o.to(self.device) for o in data] if data else data_of(p, self.device)
+        if p.watch: self.store.watch = watching(self.out/'watch.html', f'{self.name} on {self.train.name}', self.train.classes)
 
     def settle(self, study):
         "Take this study: its networks normalise the images with its constants"
@@ -95,7 +97,7 @@ class Run:
     @property
     def id(self)->str:
         "Six hex digits that name the run, in its folder, file, row and card"
-        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(self.p.model_dump(exclude={'out', 'every', 'stale', 'plan', 'engine', 'address', 'device'}).items())))[:6]
+        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(self.p.model_dump(exclude={*self.p.manner, 'device'}).items())))[:6]
 
     @property
     def folder(self)->Path:
@@ -169,14 +171,16 @@ def network(run:Run, name:str, training, file:Path|None=None)->Stage:
     kept = {e:network(run, name, training.but(epochs=e)) for e in early if e < training.epochs and training.epochs >= 10 and training.schedule is constant and not file}
     depends = (*run.here, name, training.key, seed, file and sha256(file.read_bytes()).hexdigest())
     return Stage('network', name, depends, make, read, work=training.epochs*steps, roots=('dc_nb.train.fit', 'dc_nb.sets:ImageSet.take', *network_roots(name), *choices(training)),
-        probe=partial(_step_time, run, name=name, training=training))
+        probe=partial(_step_time, run, name=name, training=training), says=('loss',))
 
-def timed(loop, steps:int=3)->float:
-    "Seconds of one step of a loop, after a first one"
+def timed(loop, steps:int=3, enough:float=.2)->float:
+    "Seconds of one step of a loop, after a first one: of up to `steps`, fewer once `enough` seconds have passed"
     loop.advance()
     start = monotonic()
-    for _ in range(steps): loop.advance()
-    return (monotonic()-start)/steps
+    for done in range(1, steps+1):
+        loop.advance()
+        if monotonic()-start > enough: break
+    return (monotonic()-start)/done
 
 def _step_time(run, name, training, data=None): return timed(Fit(blank(run, name, 0), data or run.train, training, 0))
 
@@ -260,7 +264,7 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
         *network_roots(protocol.student), *choices(protocol))
     probe = lambda name: _step_time(run, name, protocol.training.but(views=for_images(protocol.training.views, run.train)), training_set(random(run.train, run.p.ipc, 0), run.test))
     return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed), make, lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
-        partial(probe, name=protocol.student))
+        partial(probe, name=protocol.student), says=('loss',))
 
 # %% ../nbs/experiments/06_runs.ipynb #b281182d
 def scored(run:Run, images:CondensedSet, stages:list, nets=())->Score:
@@ -320,8 +324,7 @@ def scale(run:Run)->str:
 # %% ../nbs/experiments/06_runs.ipynb #591ace10
 def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     "The set with the run's method, parameters, versions and the `keep` entries of its row in `meta`"
-    paths = {'dataset', 'root', 'weights', 'out', 'every', 'device', 'download', 'stale', 'plan', 'engine', 'address'}
-    parameters = run.p.model_dump(exclude=paths, exclude_defaults=True)
+    parameters = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
     keep = {'regime', 'bytes', 'student', 'scale', 'commit', 'dirty', 'dc_nb', 'torch', 'machine', 'date', 'id', *keep}
     from_elsewhere = dict(weights=True) if getattr(run.p, 'weights', None) else {}
     return replace(condensed, meta={**condensed.meta, **from_elsewhere, **{k:row[k] for k in sorted(keep)}, 'run':row['run'], 'method':run.p.method, 'parameters':parameters})

@@ -40,6 +40,7 @@ class Stage:
     work: int = 1                 # steps, for the bar
     roots: tuple = ()             # functions, classes or 'module.name' whose code it runs
     probe: Callable|None = None   # () -> seconds of one step, measured now
+    says: tuple = ()              # names of the numbers that its ticks bring
 
     @property
     def key(self)->str: return digest(self.kind, *self.depends, *(n.key for n in self.needs))
@@ -95,8 +96,9 @@ def difference(a:dict, b:dict)->str:
 # %% ../nbs/experiments/03_stages.ipynb #75cf34d0
 class Progress:
     "A bar that counts ticks; at most once a second it writes its line to `folder`/progress.txt and the seconds spent to `clock`"
-    def __init__(self, folder, title, total, clock):
+    def __init__(self, folder, title, total, clock, says=(), later:float|None=None, watch:Callable|None=None):
         self.line,self.clock,self.start,self.last = Path(folder)/'progress.txt', Path(clock), time.monotonic(), 0.
+        self.title,self.says,self.later,self.watch,self.losses,self.mark = title, says, later, watch, {}, None
         try: self.before = float(self.clock.read_text())
         except (FileNotFoundError, ValueError): self.before = 0.
         self.bar = tqdm(total=total, desc=title, leave=False, mininterval=.5, disable='TQDM_DISABLE' in os.environ)
@@ -106,13 +108,31 @@ class Progress:
 
     def __call__(self, value=None):
         self.bar.update()
-        if time.monotonic()-self.last < 1: return
-        self.last = time.monotonic()
+        now = time.monotonic()
+        if self.mark is None or now-self.mark[0] < .01: self.mark = now, self.bar.n     # steps of a checkpoint come all at once
+        if now-self.last < 1: return
+        self.last = now
         with suppress(OSError):                                 # no result: the disk may be full, or something else of that name
             with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
             if self.bar.disable: return
-            if value is not None: self.bar.set_postfix_str(', '.join(f'{v:.3g}' for v in torch.as_tensor(value).reshape(-1).tolist()))
+            numbers = self.named(value)
+            left = self.left()
+            whole = [f'run: {duration(left + self.later)} left'] if None not in (left, self.later) else []
+            self.bar.set_postfix_str(', '.join([f'{k} {v:.3g}' for k,v in numbers.items()] + whole))
             self.line.write_text(f'{self.bar}\n')
+            for k,v in numbers.items(): self.losses.setdefault(k, []).append(v)
+            if self.watch: self.watch(stage=self.title, losses=self.losses, left=left if left is None else left + (self.later or 0))
+
+    def named(self, value)->dict:
+        "The numbers of a tick with their names"
+        values = [] if value is None else torch.as_tensor(value).reshape(-1).tolist()
+        names = self.says if len(self.says) == len(values) else [f'{i}' for i in range(1, len(values)+1)] if len(values) > 1 else ['loss']
+        return dict(zip(names, values))
+
+    def left(self)->float|None:
+        "Seconds that this stage will still take; None before its second step"
+        start,n = self.mark
+        return (self.bar.total-self.bar.n)*(time.monotonic()-start)/(self.bar.n-n) if self.bar.n > n else None
 
     def __enter__(self): return self
     def __exit__(self, *_): self.bar.close()
@@ -162,6 +182,7 @@ class Store:
         self.folder,self.device,self.stale,self.every,self.amp = Path(folder), device, stale, every, amp
         self.folder.mkdir(parents=True, exist_ok=True)
         self.values,self.cards,self.kept,self._code = {}, {}, {}, {}
+        self.ahead,self.watch = {}, None            # {id of a planned stage: its seconds}; a function that is told how it goes
 
     def file(self, stage:Stage)->Path: return self.folder/f'{stage.id}.safetensors'
 
@@ -204,6 +225,12 @@ class Store:
             if self.stale == 'keep': raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; stale = 'make' makes it again") from None
             return 'made for other shapes'
         self.cards[stage.id],self.values[stage.id] = card, value
+        self.ahead.pop(stage.id, None)
+
+    def later(self, stage)->float|None:
+        "Seconds of the planned stages behind this one; None where nothing was planned"
+        known = [v for k,v in self.ahead.items() if k != stage.id and v is not None]
+        return sum(known) if stage.id in self.ahead else None
 
     def why(self, stage)->str|None:
         "Why the file of a stage does not serve: 'missing', or a sentence; None if it does"
@@ -217,12 +244,13 @@ class Store:
 
     def _make(self, stage):
         for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)      # what a killed process was writing
-        with self.amp(), Progress(self.folder.parent, stage.name, stage.work, self.folder/f'{stage.id}.seconds') as tick:
+        with self.amp(), Progress(self.folder.parent, stage.name, stage.work, self.folder/f'{stage.id}.seconds', stage.says, self.later(stage), self.watch) as tick:
             job = Job(self, stage, tick, self.code(stage))
             try: stage.make(job)
             except Diverged as e: raise Diverged(f'{stage.name}: {e}') from None
         state,card = load_state(job.file, self.device)
         self.cards[stage.id],self.values[stage.id] = card, stage.read(state, card)
+        self.ahead.pop(stage.id, None)
         self._log(stage, card)
         self._tidy(stage)
 
@@ -246,13 +274,14 @@ class Store:
 
 # %% ../nbs/experiments/03_stages.ipynb #7e4dbb71
 def plan(store:Store, stages:list)->list:
-    "A row (dict) for each stage: name, state, steps, seconds that it will still take (None: not known)"
+    "A row (dict) for each stage: name, state, steps, seconds that it will still take (None: not known); the store remembers them"
     cost,out = {}, []
     for s in stages:
         state = store.state(s)
         kind = (s.kind, s.probe and getattr(s.probe, 'keywords', {}).get('name'))
         if state != 'made' and s.probe and kind not in cost: cost[kind] = s.probe()
         left = 0. if state == 'made' else cost[kind]*s.work if s.probe else None
+        if state != 'made': store.ahead[s.id] = left
         out.append(dict(stage=s.name, state=state, steps=s.work, seconds=left))
     return out
 
