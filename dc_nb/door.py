@@ -38,6 +38,7 @@ def run_of(data:tuple, ipc:int, method='edc', **parameters):
     kind,make = (Mdc, MdcRun) if isinstance(recipe, MatchingStudy) else (Edc, EdcRun)
     if not isinstance(recipe, (Study, MatchingStudy)): raise ParameterError(f"method = {method!r} is not right: give a name of dc_nb.recipes.named, or a Study")
     network = parameters.pop('network', None)
+    if kind is Mdc: parameters.setdefault('compare', 'MDC' if recipe.matching.extra else 'C')         # that set alone, not its rivals
     if network: parameters |= dict(network=network) if kind is Mdc else dict(observers=network if isinstance(network, str) else ','.join(network))
     p = check(dict(parameters, dataset=data[0].name, ipc=ipc, **dict(method=method) if isinstance(method, str) else {}), kind)
     return make(p, None if isinstance(method, str) else recipe, data)
