@@ -67,7 +67,7 @@ class Study(Recipe):
     protocol: Protocol = Protocol()
     normalisation: Callable = later(own_constants)       # images -> (mean, std)
 
-named = Registry('recipes')
+named = Registry('recipes', of=Recipe)
 
 # %% ../nbs/experiments/01_recipes.ipynb #50ac755c
 named['edc'] = Study()

@@ -84,13 +84,14 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     from dc_nb.recipes import MatchingStudy,named
     m = cs.meta
     if not dataset and m.get('data') not in datasets: raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: give it with --dataset')
-    method = m.get('method') if m.get('method') in named else 'edc'               # also for sets of other projects
+    own = 'recipe' in m and ':' in str(m.get('method'))                           # somebody's own method
+    method = foreign(dict(method=m['method']), network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'      # also for sets of other projects
     known = m.get('parameters', {})
     kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta') if k in known and ('recipe' in m or k == 'student')}
     given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student, epochs=epochs, seeds=seeds, out=out)
     given = {k:v for k,v in given.items() if v is not None}
     given = {**foreign({k:v for k,v in kept.items() if k not in given}, network), **given}
-    if not isinstance(named[method], MatchingStudy):
+    if not isinstance(named.find(method), MatchingStudy):
         of_file = 'fixed' if cs.labels is not None else m.get('regime', 'hard')
         return EdcRun(check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc))
     if regime not in (None, 'hard'): raise click.UsageError(f"--regime {regime}: students of {method} learn from hard labels")
@@ -103,7 +104,7 @@ def foreign(parameters:dict, allowed=())->dict:
     for k,v in parameters.items():
         if k in ('root', 'weights', 'out', 'download', 'dataset', 'every', 'stale', 'plan', 'engine', 'address', 'device'): raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
         own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
-        if own: raise click.ClickException(f"the file names the network {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
+        if own: raise click.ClickException(f"the file names the {'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
     return parameters
 
 @main.command()
@@ -114,7 +115,7 @@ def foreign(parameters:dict, allowed=())->dict:
 @click.option('--epochs', type=click.IntRange(1), help='Of a student.')
 @click.option('--preset', type=click.Choice(['small', 'cpu', 'paper']), help='Budget of the protocol; that of the run if not given.')
 @click.option('--other-data', is_flag=True, help='Evaluate although the set was made from other images than these.')
-@click.option('--network', multiple=True, help="A network of one's own (MODULE:FUNCTION) that the file names and that may be imported.")
+@click.option('--network', multiple=True, help="A network or method of one's own (MODULE:FUNCTION) that the file names and that may be imported.")
 @click.option('--out', default='out', show_default=True, help='Folder of the caches.')
 @click.option('--json', 'as_json', is_flag=True, help='The scores as JSON.')
 @source
@@ -183,13 +184,13 @@ def compared(cs, made)->tuple:
 
 def findings(cs, where, repeat, out, weights, network=()):
     "(whether it is right, or None if it cannot be said; what was looked at) of a set that could be read"
-    from dc_nb.data import load
+    from dc_nb.data import datasets,load
     from dc_nb.sets import shown
     m = cs.meta
     yield True, f"content     checksum {cs.card['checksum']} over {len(cs)} training images"
     key = sha256((m.get('choices') or '').encode()).hexdigest()[:12]
     yield (key == m.get('recipe') if m.get('choices') else None), f"recipe      key {shown(m.get('recipe'))}" + (f', its choices give {key}' if m.get('choices') else ', and no choices that could be checked')
-    name = where['dataset'] or (m.get('data') if m.get('data') in ('digits',) or where['root'] else None)
+    name = where['dataset'] or (m.get('data') if m.get('data') == 'digits' or where['root'] and m.get('data') in datasets else None)
     if name:
         data = load(name, where['root'], **({'size':where['size']} if where['size'] else {}))
         cs.check(data)
@@ -202,7 +203,7 @@ def findings(cs, where, repeat, out, weights, network=()):
 @main.command()
 @click.argument('path', metavar='SET')
 @click.option('--again', 'repeat', is_flag=True, help='Condense once more and compare the images.')
-@click.option('--network', multiple=True, help="A network of one's own (MODULE:FUNCTION) that --again may import.")
+@click.option('--network', multiple=True, help="A network or method of one's own (MODULE:FUNCTION) that --again may import.")
 @click.option('--weights', help='Folder of the observers, for --again of a set that was made with trained ones.')
 @source
 def verify(path, repeat, network, weights, factor, **where):

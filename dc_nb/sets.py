@@ -10,6 +10,7 @@ __all__ = ['unit', 'as_bytes', 'channel_stats', 'numbers', 'ImageSet', 'from_pai
 import hashlib
 from base64 import b64encode
 from dataclasses import dataclass,replace
+from functools import cached_property
 from io import BytesIO
 
 import numpy as np
@@ -19,7 +20,7 @@ import torchvision.transforms.functional as TF
 from PIL import Image
 from torch import Tensor
 
-from .core import checksum,nearest
+from .core import along,checksum,nearest
 from .sources import DataError,ImageFiles,escaped,fits,fitted,guard,shown,square,upright
 
 _all_ = ['DataError', 'ImageFiles', 'escaped', 'fits', 'guard', 'shown']
@@ -110,10 +111,13 @@ class ImageSet:
     def shape(self)->tuple: return tuple(self.x.shape[1:])
     @property
     def counts(self)->Tensor: return self.y.bincount(minlength=len(self.classes))
-    def of_class(self, c:int)->Tensor: return (self.y==c).nonzero()[:,0]
+    @cached_property
+    def rows(self)->tuple: return self.y.argsort(stable=True).split(self.counts.tolist())
+    def of_class(self, c:int)->Tensor: return self.rows[c]
     def take(self, idx)->tuple[Tensor,Tensor]:
         "(n x C x H x W float32 in [0,1], n labels) of an index tensor, on the device of the set"
-        return unit(self.x[idx].to(self.y.device)),self.y[idx]
+        at = along(idx, self.y)
+        return unit(self.x[at] if isinstance(self.x, Tensor) else along(self.x[idx], self.y)),self.y[at]
     def subset(self, idx):
         return replace(self, x=self.x[idx] if isinstance(self.x, Tensor) else self.x.pick(idx), y=self.y[idx])
 
