@@ -7,7 +7,7 @@ __all__ = ['models', 'Normalise', 'InstanceNorm', 'pooling_matrix', 'AvgPool', '
            'convnet_w32', 'convnet_d1', 'convnet_d2', 'conv', 'conv_norm', 'headed', 'Inverted', 'mobilenet_v2',
            'PreActivation', 'wrn_16_2', 'ap_block', 'resnet10_ap', 'changed', 'small_stem', 'fitted', 'resnet18',
            'resnet50', 'resnet101', 'resnet10', 'shufflenet_v2_x0_5', 'vgg11_bn', 'densenet', 'from_timm',
-           'from_torchvision', 'list_models', 'builder', 'create', 'feature_maps', 'parameters']
+           'from_torchvision', 'list_models', 'builder', 'create', 'feature_maps', 'parameter_count']
 
 # %% ../nbs/library/13_models.ipynb #db649e3b
 import contextlib
@@ -287,6 +287,6 @@ def feature_maps(net, x:Tensor)->Tensor:
     return net.body.features(x).flatten(1)
 
 # %% ../nbs/library/13_models.ipynb #d16dccff
-def parameters(net:nn.Module)->int:
+def parameter_count(net:nn.Module)->int:
     "How many numbers an optimizer may change"
     return sum(p.numel() for p in net.parameters())
