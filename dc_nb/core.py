@@ -139,8 +139,9 @@ def ema_(avg:Tensor, new:Tensor, decay:float)->Tensor:
 
 # %% ../nbs/library/01_core.ipynb #8ef08128
 def along(t:Tensor, x:Tensor)->Tensor:
-    "`t` on the device of `x`, floats in its type; the host does not wait for the device"
-    return t.to(x.device, x.dtype if t.is_floating_point() and x.is_floating_point() else t.dtype, non_blocking=True)
+    "`t` on the device of `x`, floats in its type; on the way from the host to a device the host does not wait"
+    kind = x.dtype if t.is_floating_point() and x.is_floating_point() else t.dtype
+    return t.to(x.device, kind, non_blocking=t.device.type == 'cpu')            # on the way back it must: the numbers are read at once
 
 # %% ../nbs/library/01_core.ipynb #b2cd0edd
 def table(rows:list)->str:

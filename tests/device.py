@@ -55,7 +55,7 @@ _blocking = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked
     aten.unique_dim.default, aten.is_nonzero.default, aten.repeat_interleave.Tensor, aten.histc.default, aten._linalg_eigh.default, aten.linalg_eig.default, aten._linalg_svd.default}
 
 def _where():
-    "file:function of the innermost frame of dc_nb"
+    "module.function of the innermost frame of dc_nb"
     f = sys._getframe(1)
     while f is not None:
         if f.f_code.co_filename.startswith(PACKAGE): return f'{Path(f.f_code.co_filename).stem}.{f.f_code.co_qualname.replace("<locals>.", "")}'
@@ -76,18 +76,29 @@ def watched():
 
 # --- running an operation
 
-def _mixes(op, tensors):
-    "Refuse a CPU tensor among those of the device, where CUDA would"
-    cpu = [t for t in tensors if type(t) is not Emulated and t.device.type == 'cpu']
-    if torch.Tag.pointwise in op.tags or op in (aten.lerp.Scalar, aten.fill_.Tensor): cpu = [t for t in cpu if t.dim()]
-    if op.overloadpacket in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_):
-        _wait('index from the host') if any(t.dtype in (torch.long, torch.int, torch.bool) for t in cpu) else None
-        cpu = [t for t in cpu if t.dtype not in (torch.long, torch.int, torch.bool)]
+_indexing = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+_whole = (torch.long, torch.int, torch.bool, torch.uint8)
+
+def _refuse_mixture(op, tensors):
+    "A CPU tensor among those of the device, where CUDA refuses it; CPU indices are copied"
+    cpu = [t for t in tensors if type(t) is not Emulated]
+    if torch.Tag.pointwise in op.tags or op is aten.fill_.Tensor: cpu = [t for t in cpu if t.dim()]
+    if op.overloadpacket in _indexing:
+        if any(t.dtype in _whole for t in cpu): _wait('index from the host')
+        cpu = [t for t in cpu if t.dtype not in _whole]
     if cpu: raise RuntimeError(f'Expected all tensors to be on the same device, but found at least two devices, {NAME}:0 and cpu! ({op})')
 
-def _counted(op, args, kwargs, tensors):
-    mask = op.overloadpacket in (aten.index, aten.index_put, aten.index_put_) and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
-    if op in _blocking or mask: _wait(op.overloadpacket._qualified_op_name.split('::')[1] + (' of a mask' if mask else ''))
+def _note(op, args, kwargs, here, there):
+    "Write down what the host waits for"
+    name = op.overloadpacket._qualified_op_name.split('::')[1]
+    if op is aten._to_copy.default: crosses,later = here != there, kwargs.get('non_blocking')
+    elif op is aten.copy_.default: crosses,later = type(args[0]) is not type(args[1]), len(args) > 2 and args[2] or kwargs.get('non_blocking')
+    else: crosses = later = False
+    to_device = type(args[0]) is Emulated if op is aten.copy_.default else there
+    if crosses and later and not to_device: raise RuntimeError('a copy to the host that nobody waits for: its numbers may not be there when they are read')
+    if crosses and not later: _wait('copy to the device' if to_device else 'copy to the host')
+    if op in _blocking: _wait(name)
+    if op.overloadpacket in _indexing and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]): _wait(f'{name} of a mask')
 
 def _tensors(args, kwargs):
     out = []
@@ -99,30 +110,22 @@ def _inner(v): return v.inner if isinstance(v, Emulated) else torch.device('cpu'
 def _run(op, args, kwargs):
     if (out := op.decompose(*args, **kwargs)) is not NotImplemented: return out      # inference mode leaves that to the tensor
     tensors = _tensors(args, kwargs)
-    here = any(type(t) is Emulated for t in tensors)
-    asked = kwargs.get('device')
-    target = asked.type if asked is not None else NAME if here else NAME
-    if op is aten._to_copy.default and (target == NAME) != here:
-        if not kwargs.get('non_blocking'): _wait('copy to the device' if target == NAME else 'copy to the host')
-    elif op is aten.copy_.default:
-        to,of = args[:2]
-        if (type(to) is Emulated) != (type(of) is Emulated) and not (len(args) > 2 and args[2] or kwargs.get('non_blocking')): _wait('copy to the device' if type(to) is Emulated else 'copy to the host')
-    else:
-        if here: _mixes(op, tensors)
-        if kwargs.get('generator') is not None or any(isinstance(a, torch.Generator) for a in args): raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
-    _counted(op, args, kwargs, tensors)
+    here,asked = any(type(t) is Emulated for t in tensors), kwargs.get('device')
+    there = asked is None or asked.type == NAME                                      # where the result goes
+    if here and op not in (aten._to_copy.default, aten.copy_.default): _refuse_mixture(op, tensors)
+    if any(isinstance(a, torch.Generator) for a in (*args, *kwargs.values())): raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
+    _note(op, args, kwargs, here, there)
     out = op(*tree_map(_inner, args), **tree_map(_inner, kwargs))
-    if target != NAME: return out
-    known = {id(t.inner):t for t in tensors if type(t) is Emulated}                # operations in place give back the tensor that they were given
-    return tree_map(lambda v: v if not isinstance(v, torch.Tensor) or isinstance(v, Emulated) else known[id(v)] if id(v) in known else Emulated(v), out)
+    if not there: return out
+    known = {id(t.inner):t for t in tensors if type(t) is Emulated}                  # operations in place give back the tensor that they were given
+    return tree_map(lambda v: v if not isinstance(v, torch.Tensor) else known[id(v)] if id(v) in known else Emulated(v), out)
 
 
 def available():
     "Register the device, once in a process"
     if hasattr(torch, NAME): return
     backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
-    lib = torch.library.Library('_', 'IMPL')
-    lib.fallback(lambda op, *args, **kwargs: _run(op, args, kwargs), 'PrivateUse1')
-    copies = torch.library.Library('aten', 'IMPL')
+    everything,copies = torch.library.Library('_', 'IMPL'), torch.library.Library('aten', 'IMPL')
+    everything.fallback(lambda op, *args, **kwargs: _run(op, args, kwargs), 'PrivateUse1')
     copies.impl('_copy_from', lambda of, to, non_blocking=False: _run(aten.copy_.default, (to, of, non_blocking), {}), 'PrivateUse1')
-    available.libs = lib,copies
+    available.libraries = everything,copies                     # they are taken back when nobody holds them
