@@ -24,11 +24,11 @@ from .runs import Run,common_row,numbers,sized,with_study
 # %% ../nbs/experiments/09_ablation_runs.ipynb #10ee68fd
 class Ablation(Edc):
     "The parameters of an ablation of EDC"
-    ablation: text = 'zeta'                             # a name of `ablations`
+    ablation: text = 'zeta'                             # a name of `ablations`, or MODULE:FUNCTION
     runs: positive = 1                                  # whole runs of every variant
     ceiling: Literal[False] = False
     equal_bytes: Literal[False] = False
-    def checked(self): super().checked(), ablations[self.ablation]
+    def checked(self): super().checked(), ablations.find(self.ablation)
 
 def variants(run:EdcRun)->dict:
     "{label: study}: the study of the parameters first, under its method's name, then the ablation's"

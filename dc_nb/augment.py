@@ -14,7 +14,7 @@ from math import cos,pi
 
 import torch
 import torch.nn.functional as F
-from .core import Registry,seeded
+from .core import Registry,along,seeded
 from .formation import tile,untile
 from torchvision.transforms import v2
 
@@ -57,7 +57,7 @@ def crop(n, generator, scale=(.08,1.), ratio=(3/4,4/3), shared=False):
     return partial(_resample, theta=theta.expand(n, 2, 3))
 
 def _resample(x, theta):
-    grid = F.affine_grid(theta.to(x.device, x.dtype), x.shape, align_corners=False)
+    grid = F.affine_grid(along(theta, x), x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode='border', align_corners=False)
 
 # %% ../nbs/library/12_augment.ipynb #ccff6693
@@ -65,12 +65,13 @@ def _resample(x, theta):
 def flip(n, generator, p=.5, shared=False):
     "Mirror left and right with probability `p`"
     on = uniform(generator, 1 if shared else n).expand(n) < p
-    return lambda x: torch.where(on.to(x.device)[:,None,None,None], x.flip(-1), x)
+    return lambda x: torch.where(along(on, x)[:,None,None,None], x.flip(-1), x)
 
 # %% ../nbs/library/12_augment.ipynb #26d52614
 def window(x, rows, cols):
     "The pixels of n x C x H x W images in `rows` and `cols`, each n x side: a window of its own for each image"
     n,c = [torch.arange(o, device=x.device) for o in x.shape[:2]]
+    rows,cols = along(rows, x),along(cols, x)
     return x[n[:,None,None,None], c[:,None,None], rows[:,None,:,None], cols[:,None,None]]
 
 @views
@@ -100,7 +101,7 @@ def narrowing_crop(n, generator, progress=1., scale=(.08,1.), shared=False):
 def shuffle_tiles(n, generator, factor=2):
     "A random order of the `factor` x `factor` tiles of every image (RDED); factor 1 does nothing"
     order = torch.rand(n, factor**2, generator=generator).argsort(1)
-    def apply(x): return tile(untile(x, factor)[torch.arange(n)[:,None],order.to(x.device)], factor)
+    def apply(x): return tile(untile(x, factor)[torch.arange(n, device=x.device)[:,None],along(order, x)], factor)
     return apply
 
 def in_progress(views, progress:float)->tuple:
@@ -141,7 +142,7 @@ def cutmix(n, generator, p=1., even=False):
         if on >= p: return x
         (top,bottom),(left,right) = (even_box if even else round_box)(centre[::-1], side, x.shape[-2:])
         out = x.clone()
-        out[...,top:bottom,left:right] = x[partner.to(x.device)][...,top:bottom,left:right]
+        out[...,top:bottom,left:right] = x[along(partner, x)][...,top:bottom,left:right]
         return out
     return apply
 
@@ -151,7 +152,7 @@ def mixup(n, generator, alpha=.8):
     "A mixture of the batch and a shuffled copy; one share for all, from Beta(`alpha`, `alpha`) (SRe2L on small images)"
     seed,partner = int(torch.randint(2**62, (1,), generator=generator)), torch.randperm(n, generator=generator)
     with seeded(seed): share = torch.distributions.Beta(alpha, alpha).sample()
-    def apply(x): return share.to(x)*x + (1-share).to(x)*x[partner.to(x.device)]
+    def apply(x): return along(share, x)*x + along(1-share, x)*x[along(partner, x)]
     return apply
 
 # %% ../nbs/library/12_augment.ipynb #cc981bba
@@ -160,11 +161,11 @@ def colour(n, generator, shared=False):
     "Brightness, saturation, contrast, in this order (DSA)"
     u,v,w = uniform(generator, 3, 1 if shared else n, 1, 1, 1)
     def apply(x):
-        x = x + (u-.5).to(x)
+        x = x + along(u-.5, x)
         grey = x.mean(1, keepdim=True)
-        x = grey + 2*v.to(x)*(x-grey)
+        x = grey + 2*along(v, x)*(x-grey)
         mean = x.mean((1,2,3), keepdim=True)
-        return mean + (w+.5).to(x)*(x-mean)
+        return mean + along(w+.5, x)*(x-mean)
     return apply
 
 # %% ../nbs/library/12_augment.ipynb #71cce4dc
@@ -184,7 +185,7 @@ def shift(n, generator, share=.125, shared=False):
 
 # %% ../nbs/library/12_augment.ipynb #7b531d5f
 def _warp(x, theta):
-    grid = F.affine_grid(theta.to(x.device, x.dtype).expand(len(x), 2, 3), x.shape, align_corners=False)
+    grid = F.affine_grid(along(theta, x).expand(len(x), 2, 3), x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode='zeros', align_corners=False)
 
 def _affine(*rows): return torch.stack([torch.stack(r, 1) for r in rows], 1)       # n x 2 x 3
@@ -213,7 +214,7 @@ def cutout(n, generator, share=.5, shared=False):
         i = torch.arange(side)
         rows,cols = [((i >= s.clamp(min=0)) & (i < (s+size).clamp(max=side))) for s in start]
         hole = rows[:,None,:,None] & cols[:,None,None,:]
-        return x * (~hole).to(x)
+        return x * along(~hole, x).to(x.dtype)
     return apply
 
 # %% ../nbs/library/12_augment.ipynb #08190521
@@ -247,12 +248,12 @@ class _Mixed:
         self.area = (b-t)*(r-l)/(x.shape[-2]*x.shape[-1])
         if not self.on: return x
         out = x.clone()
-        out[...,t:b,l:r] = x[self.partner.to(x.device)][...,t:b,l:r]
+        out[...,t:b,l:r] = x[along(self.partner, x)][...,t:b,l:r]
         return out
     def labels(self, y, classes):
         if not self.on: return y
         one = F.one_hot(y, classes).float()
-        return (1-self.area)*one + self.area*one[self.partner.to(y.device)]
+        return (1-self.area)*one + self.area*one[along(self.partner, y)]
 
 @views
 def cutmix_labels(n, generator, p=.5):
@@ -262,7 +263,7 @@ def cutmix_labels(n, generator, p=.5):
 # %% ../nbs/library/12_augment.ipynb #b7f9bf3d
 def luma(x):
     "Luma of colour images, n x 1 x H x W (ITU-R 601); the mean of other channels"
-    weights = x.new_tensor([.299, .587, .114])[:,None,None]
+    weights = along(torch.tensor([.299, .587, .114], dtype=x.dtype), x)[:,None,None]
     return (x*weights).sum(1, keepdim=True) if x.shape[1] == 3 else x.mean(1, keepdim=True)
 
 @views
@@ -271,11 +272,11 @@ def jitter(n, generator, by=.4):
     order,share = torch.rand(n, 3, generator=generator).argsort(1), uniform(generator, 3, n, low=-by, high=by)
     def apply(x):
         i = torch.arange(n, device=x.device)
-        for which in order.T.to(x.device):
+        for which in along(order.T, x):
             g = luma(x)
             mean = g.mean((1,2,3), keepdim=True).expand_as(g)
             goals = torch.stack([torch.zeros_like(g), mean, g])                          # 3 x n x 1 x H x W
-            x = x + share.to(x)[which,i][:,None,None,None]*(goals[which,i]-x)
+            x = x + along(share, x)[which,i][:,None,None,None]*(goals[which,i]-x)
         return x
     return apply
 
@@ -289,7 +290,7 @@ def lighting(n, generator, sd=.1):
     "Add one colour to an image: normal shares, of standard deviation `sd`, of the principal colours (AlexNet; IDC, ImageNet)"
     share = sd*torch.randn(n, 3, generator=generator)
     rgb = (share*torch.tensor(_spread)) @ torch.tensor(_colours).T
-    return lambda x: x + rgb[:,:,None,None].to(x)
+    return lambda x: x + along(rgb[:,:,None,None], x)
 
 # %% ../nbs/library/12_augment.ipynb #ecb3f9b0
 @views
@@ -297,7 +298,10 @@ def normalised(n, generator, views=(), mean=0., std=1.):
     "Views of normalised images, applied to images in [0,1]; `for_images` fills in `mean` and `std`"
     inner = draw(views, n, generator)
     m,s = [torch.as_tensor(v, dtype=torch.float32).reshape(-1, 1, 1) for v in (mean, std)]
-    return lambda x: inner((x-m.to(x))/s.to(x))*s.to(x) + m.to(x)
+    def apply(x):
+        mean,sd = along(m, x),along(s, x)
+        return inner((x-mean)/sd)*sd + mean
+    return apply
 
 def for_images(views:tuple, data)->tuple:
     "`views` with every `normalised` among them told the mean and std of `data`"

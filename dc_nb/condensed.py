@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader,Dataset,TensorDataset
 
 from .formation import enlarge
-from .sets import ImageSet,numbers,rows_figure,rows_html,unit
+from .sets import ImageSet,class_numbers,rows_figure,rows_html,unit
 from .sources import DataError,affordable,fits,guard
-from .tables import LabelFile,Table,digest,load_parts,save_parts
+from .tables import LabelFile,Table,content_digest,load_parts,save_parts
 
 _all_ = ['LabelFile', 'Table']
 
@@ -125,7 +125,7 @@ class CondensedSet(Dataset):
         c,r = divmod(stored, self.ipc)
         return self._enlarged(self.x[c,r][None])[tile],c if self.labels is None else self.labels[c,r]
     def __eq__(self, other): return isinstance(other, CondensedSet) and self._key()==other._key()
-    def _key(self): return digest(self._parts(), self.table),self.factor,self.meta
+    def _key(self): return content_digest(self._parts(), self.table),self.factor,self.meta
     def _parts(self): return {k:t for k,t in dict(x=self.x, labels=self.labels).items() if t is not None}
 
     @property
@@ -161,7 +161,7 @@ class CondensedSet(Dataset):
         return out
     def by_class(self, *which):
         "Only these classes (numbers, names or ids), in this order; soft labels keep a column for every class"
-        return _of_classes(self, numbers(which, self.names, self.meta.get('ids', ()), 'this condensed set'))
+        return _of_classes(self, class_numbers(which, self.names, self.meta.get('ids', ()), 'this condensed set'))
     @classmethod
     def concat(cls, *sets):
         "One set of the classes of all `sets`, one set after the other"
@@ -295,7 +295,7 @@ def _card(cs)->dict:
     if table: size['table'] = cs.table.nbytes
     return dict(known, classes=list(cs.names), ids=list(m.get('ids', ())), ipc=cs.ipc, factor=cs.factor,
         training_images=len(cs), stored=[*cs.x.shape[2:], str(cs.x.dtype).split('.')[1]], mean=m.get('mean'),
-        std=m.get('std'), labels=words, bytes=size, checksum=digest(cs._parts(), cs.table)[:16])
+        std=m.get('std'), labels=words, bytes=size, checksum=content_digest(cs._parts(), cs.table)[:16])
 
 # %% ../nbs/library/08_condensed.ipynb #90fedf35
 def _as_html(cs)->str:

@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from .condensed import CondensedSet
-from .core import Registry,nearest,stream
+from .core import Registry,UnknownName,nearest,stream
 from .folders import held,held_back,image_folder,inside,listed
 from .sets import ImageSet,channel_stats,from_arrays,from_pairs,whole_labels
 from .sources import DataError,ImageFiles,affordable,fits,fitted,guard,square
@@ -58,15 +58,20 @@ licences = dict(digits='CC BY 4.0 (UCI, Optical Recognition of Handwritten Digit
 
 # %% ../nbs/library/11_data.ipynb #ed8da417
 def reader_of(name)->tuple:
-    "(function that reads it, path, registered name) of a name or a path; nothing is opened"
+    "(function that reads it, path, registered name) of a name, a path or `MODULE:FUNCTION`; no data is opened"
     fits(str(name).strip(), "a data set needs a name, a folder or a .npz file, not an empty text")
     key = str(name).replace('-', '_')
     with guard(name, 'it should be a data set, a folder or a .npz file'):
         path = Path(name).expanduser()
         reader = datasets.get(key) or (_npz if path.suffix=='.npz' else image_folder if path.is_dir() else None)
+        if reader is None and ':' in key: reader = _own(key)
         near = nearest(key, datasets)
         fits(reader, f"{str(name)!r} is neither a folder, a .npz file nor one of the data sets: {near}")
     return reader,path,key
+
+def _own(key):
+    try: return datasets.find(key)
+    except UnknownName as e: raise DataError(str(e)) from None
 
 _options = {'download', 'size', 'fit', 'in_memory', 'test_share', 'split_seed'}
 

@@ -34,7 +34,7 @@ def parts_of(source, root=None, **options)->tuple:
 
 def run_of(data:tuple, ipc:int, method='edc', **parameters):
     "The run that condenses these parts with a recipe's name or a recipe"
-    recipe = named[method] if isinstance(method, str) else method
+    recipe = named.find(method) if isinstance(method, str) else method
     kind,make = (Mdc, MdcRun) if isinstance(recipe, MatchingStudy) else (Edc, EdcRun)
     if not isinstance(recipe, (Study, MatchingStudy)): raise ParameterError(f"method = {method!r} is not right: give a name of dc_nb.recipes.named, or a Study")
     network = parameters.pop('network', None)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['whole', 'number', 'repeats', 'positive', 'share', 'text', 'families', 'ParameterError', 'Common', 'networks',
-           'wording', 'plain', 'check', 'home', 'writable', 'roomy', 'append_row', 'rows']
+           'wording', 'has_device', 'plain', 'check', 'home', 'writable', 'roomy', 'append_row', 'rows']
 
 # %% ../nbs/experiments/05_experiments.ipynb #4bbbabd3
 import errno,fcntl,json,os,shutil
@@ -41,7 +41,7 @@ class Common(BaseModel):
     family: ClassVar[Any] = None                        # the kind of recipe that the run can use
     manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})   # how a run goes: no number depends on it
     places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download'})              # where things are here
-    dataset: text = 'digits'                            # a name of `data.datasets`, a folder, or a .npz file
+    dataset: text = 'digits'                            # a name of `data.datasets`, a folder, a .npz file, or MODULE:FUNCTION
     root: text|None = None                              # folder of the data set, where it needs one
     download: bool = False                              # let torchvision fetch cifar10, cifar100 or svhn into root
     size: positive|None = None                          # pixels, for folders whose images differ in size
@@ -51,7 +51,7 @@ class Common(BaseModel):
     epochs: positive|None = None                        # of the student
     seed: Annotated[whole, Field(ge=0, le=2**31)] = 0   # of everything but the students
     seeds: repeats = 5                                 # students evaluated for each set, and random subsets
-    device: Literal['auto','cpu','cuda'] = 'auto'
+    device: text = 'auto'                               # cpu, cuda, cuda:1, ...; auto: cuda where there is one
     precision: Literal['fp32','bf16'] = 'fp32'
     out: text = 'out'                                   # everything that the run writes: caches, and a folder of its own
     every: Annotated[float, Field(ge=0)] = 30.          # seconds between two checkpoints
@@ -73,6 +73,13 @@ def wording(error:dict, kind)->str:
     said = error['msg'].removeprefix('Value error, ')
     return f"{name} = {error['input']!r} is not right: {said[0].lower()}{said[1:]}"
 
+def has_device(name:str)->bool:
+    "Whether this machine has a device that a run can use, such as 'cpu' or 'cuda:1'"
+    try: d = torch.device(name)
+    except RuntimeError: return False
+    count = getattr(getattr(torch, d.type, None), 'device_count', lambda: 0)
+    return d.type != 'mps' and (d.index or 0) < count()                # statistics need float64, which mps has not
+
 def plain(namespace:dict)->dict:
     "The parameters among a notebook's names: no modules, functions, classes, or names of the shell"
     shell = {'In', 'Out', 'exit', 'quit', 'get_ipython', 'open'}
@@ -84,12 +91,12 @@ def check(namespace:dict, kind)->Common:
     except ValidationError as e: raise ParameterError('; '.join(dict.fromkeys(wording(o, kind) for o in e.errors()))) from None
     try:
         method = getattr(p, 'method', None)
-        if method and not isinstance(named[method], p.family):
+        if method and not isinstance(named.find(method), p.family):
             raise ParameterError(f"method {method!r} is of another family: here {', '.join(k for k,v in named.items() if isinstance(v, p.family))} can run")
         for name in p.names(): builder(name)
         p.checked()
     except UnknownName as e: raise ParameterError(str(e)) from None
-    if p.device == 'cuda' and not torch.cuda.is_available(): raise ParameterError("device = 'cuda' is not right: this machine has no CUDA device; use 'cpu'")
+    if p.device != 'auto' and not has_device(p.device): raise ParameterError(f"device = {p.device!r} is not right: PyTorch finds no such device on this machine; use 'auto' or 'cpu'")
     return p
 
 # %% ../nbs/experiments/05_experiments.ipynb #3a13fd01

@@ -15,7 +15,7 @@ from math import ceil
 import torch
 import torch.nn.functional as F
 from .augment import cutmix_labels,draw,dsa
-from .core import Diverged,all_finite,checksum,drive,later,Recipe,recipe,seed_of,spell,stream
+from .core import Diverged,all_finite,along,checksum,drive,later,Recipe,recipe,seed_of,spell,stream
 from .data import CondensedSet
 from .formation import enlarge,padded,shrink
 from .gradients import class_gradients,convolutions,coupled,momentum_step,squared
@@ -88,9 +88,10 @@ class Images:
 def pixel_gradient(self:Images, net, weights, cs, views, aims, size=0, held=0, batched=False):
     "(gradient of the images of classes `cs`, base distance summed over them)"
     k,f = self.recipe.factor**2, self.recipe.distance
-    x = self.x[cs].requires_grad_()
+    at = along(torch.tensor(cs), self.x)
+    x = self.x[at].requires_grad_()
     tiles = torch.stack([views[c](net.normalise(self.decode(o))) for c,o in zip(cs, x)])
-    y = torch.tensor(cs, device=x.device)[:,None].expand(-1, tiles.shape[1])
+    y = at[:,None].expand(-1, tiles.shape[1])
     cuts = tuple(k*n for n in sorted({held, size, self.ipc} - {0}))
     grads = dict(zip(cuts, self.recipe.compare(net, weights, tiles, y, cuts, k*held, batched)))
     each = lambda g: sum(f([w[i] for w in g], [a[i] for a in aims]) for i in range(len(cs)))
@@ -104,7 +105,8 @@ def match(self:Images, net, weights, views, aims, batched):
     "One step of all classes: `views` is the draw of each, `aims` is what is compared of real images (axis 0: classes)"
     grad,self.loss = torch.empty_like(self.x), 0.
     for (size,held),cs in self.groups().items():
-        grad[cs],loss = self.pixel_gradient(net, weights, cs, views, [a[cs] for a in aims], size, held, batched)
+        at = along(torch.tensor(cs), grad)
+        grad[at],loss = self.pixel_gradient(net, weights, cs, views, [a[at] for a in aims], size, held, batched)
         self.loss = self.loss + loss
     if self.recipe.unit == 'normalised': grad *= self.std**2
     self.move(grad)
@@ -115,7 +117,7 @@ def move(self:Images, grad):
     "A momentum step; held images stay, unless they may drift"
     still,visits = None, self.classes if self.recipe.visits == 'class' else 1
     if self.plan and not self.plan.drifts:
-        held = torch.tensor([self.plan.held(c) for c in range(self.classes)], device=grad.device)
+        held = along(torch.tensor([self.plan.held(c) for c in range(self.classes)]), grad)
         still = (torch.arange(self.ipc, device=grad.device) < held[:,None])[...,None,None,None]
     momentum_step(self.x, self.velocity, grad, self.rate, self.recipe.momentum, visits, still)
 
@@ -125,7 +127,7 @@ def real_batch(data, c:int, n:int, seed:int, turn:int):
     mine = data.of_class(c)
     n = min(n, len(mine))
     lap,i = divmod(turn, len(mine)//n)
-    return mine[torch.randperm(len(mine), generator=stream(seed, 'real', c, lap))[i*n:(i+1)*n].to(mine.device)]
+    return mine[along(torch.randperm(len(mine), generator=stream(seed, 'real', c, lap))[i*n:(i+1)*n], mine)]
 
 def network_batch(data, training:Training, seed:int, turn:int):
     "(indices, view) of the `turn`-th batch of the networks: shuffled passes"
@@ -152,7 +154,7 @@ class Matching:
     advice = 'lower the rate of the images'
     def __init__(self, recipe, data, members:dict, seed:int, batched=None, keep=()):
         self.recipe,self.data,self.members,self.seed = recipe, data, members, seed
-        self.batched = data.y.is_cuda or data.shape[-1] <= 16 if batched is None else batched
+        self.batched = data.y.device.type != 'cpu' or data.shape[-1] <= 16 if batched is None else batched
         self.round,self.step,self.chosen,self.trace = 0, 0, {}, []
         self.keep,self.history = keep, {}            # after these rounds the images are copied to `history`
         self.check()
@@ -221,7 +223,7 @@ def aims(self:Matching, reals):
     same = self.batched and len({len(o) for o in reals}) == 1
     def one(g): # of the classes `g`, whose batches are equally large
         n = len(reals[g[0]])
-        y = torch.tensor(g, device=self.data.y.device)[:,None].expand(-1, n)
+        y = along(torch.tensor(g), self.data.y)[:,None].expand(-1, n)
         return self.recipe.compare(self.net, self.weights, torch.stack([reals[c] for c in g]), y, (n,), n, same)[0]
     cs = range(len(reals))
     return [torch.cat(ws) for ws in zip(*map(one, [list(cs)] if same else [[c] for c in cs]))]
@@ -280,7 +282,8 @@ def train(run:Matching):
         x = torch.stack([m.decode(o) for o in m.x])
         y = torch.arange(m.classes, device=x.device).repeat_interleave(x.shape[1])
         x = x.flatten(0, 1)
-        run.passes(lambda idx: (x[idx], y[idx]), len(x), r.learn, 'synthetic')
+        def take(idx): at = along(idx, y); return x[at], y[at]
+        run.passes(take, len(x), r.learn, 'synthetic')
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #4f3825bb
 def state_of(run:Matching)->dict:

@@ -43,13 +43,13 @@ class Mdc(Common):
     policy: Literal['paper','released']|None = None     # of freezing
     class_wise: bool|None = None                        # every class chooses its own subset
     common: bool|None = None                            # compare old and new images in the same networks
-    ablation: text|None = None                          # a name of `mdc_ablations`: its variants ride along
+    ablation: text|None = None                          # a name of `mdc_ablations`, or MODULE:FUNCTION: its variants ride along
     curve: Annotated[whole, Field(ge=0, le=100)] = 1    # points of accuracy against time before the end
     seeds: repeats = 3
     def names(self): return networks(self.student)+networks(self.network)
     def checked(self):
         evaluated(self), compared(self)
-        if self.ablation: mdc_ablations[self.ablation]
+        if self.ablation: mdc_ablations.find(self.ablation)
 
 def evaluated(p:Mdc)->list:
     "The sizes that are evaluated"

@@ -7,12 +7,11 @@ __all__ = ['models', 'Normalise', 'InstanceNorm', 'pooling_matrix', 'AvgPool', '
            'convnet_w32', 'convnet_d1', 'convnet_d2', 'conv', 'conv_norm', 'headed', 'Inverted', 'mobilenet_v2',
            'PreActivation', 'wrn_16_2', 'ap_block', 'resnet10_ap', 'changed', 'small_stem', 'fitted', 'resnet18',
            'resnet50', 'resnet101', 'resnet10', 'shufflenet_v2_x0_5', 'vgg11_bn', 'densenet', 'from_timm',
-           'from_torchvision', 'list_models', 'imported', 'builder', 'create', 'feature_maps', 'parameters']
+           'from_torchvision', 'list_models', 'builder', 'create', 'feature_maps', 'parameter_count']
 
 # %% ../nbs/library/13_models.ipynb #db649e3b
-import contextlib,sys
+import contextlib
 from collections import OrderedDict
-from importlib import import_module
 from functools import partial
 
 import torch,torchvision
@@ -246,21 +245,11 @@ def list_models(
     import timm
     return [f'{lib}/{o}' for o in timm.list_models(rest)]
 
-# %% ../nbs/library/13_models.ipynb #9f517b6f
-def imported(name:str):
-    "The function that `MODULE:FUNCTION` names; the current folder is searched too"
-    module,_,function = name.partition(':')
-    if '' not in sys.path: sys.path.insert(0, '')                # a console script does not look there
-    try: found = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as e: raise UnknownName(f"{name!r} is not one of the models: {e}") from None
-    if not callable(found): raise UnknownName(f"{name!r} is not one of the models: {function} is no function")
-    return found
-
 # %% ../nbs/library/13_models.ipynb #797d6b9a
 def builder(name:str):
     "The function `(classes, channels, size)` that makes network `name`; raises `UnknownName` with the nearest names"
     if name in models: return models[name]
-    if ':' in name: return imported(name)
+    if ':' in name: return models.find(name)
     import timm
     lib,_,short = name.rpartition('/')
     theirs = torchvision.models.list_models(torchvision.models)
@@ -298,6 +287,6 @@ def feature_maps(net, x:Tensor)->Tensor:
     return net.body.features(x).flatten(1)
 
 # %% ../nbs/library/13_models.ipynb #d16dccff
-def parameters(net:nn.Module)->int:
+def parameter_count(net:nn.Module)->int:
     "How many numbers an optimizer may change"
     return sum(p.numel() for p in net.parameters())

@@ -6,8 +6,7 @@
 __all__ = ['named', 'strong_crop', 'adamw', 'one_box', 'fkd_cutmix', 'fkd', 'sgd200', 'bn_statistics', 'smaller', 'cells',
            'before_edc', 'configs', 'sizes', 'moved', 'judged', 'one_op', 'siamese', 'matching_cells', 'matching_sizes',
            'parents', 'own_constants', 'cifar_constants', 'imagenet_constants', 'prepared', 'Study',
-           'gram_densification', 'cifar10', 'cifar100', 'tiny_imagenet', 'in_torchvision', 'imagenet10', 'imagenet1k',
-           'rded_batch', 'earlier', 'digits', 'study', 'epochs_for', 'paper', 'cpu', 'small', 'with_alpha',
+           'gram_densification', 'rded_batch', 'earlier', 'study', 'epochs_for', 'paper', 'cpu', 'small', 'with_alpha',
            'with_flatness', 'with_regime', 'with_even_box', 'with_crop', 'letters', 'sized_study', 'MatchingStudy',
            'match_cifar10', 'match_cifar100', 'match_svhn', 'match_imagenet10', 'match_digits', 'matching_study',
            'match_paper', 'match_cpu', 'match_small', 'tree']
@@ -67,7 +66,7 @@ class Study(Recipe):
     protocol: Protocol = Protocol()
     normalisation: Callable = later(own_constants)       # images -> (mean, std)
 
-named = Registry('recipes')
+named = Registry('recipes', of=Recipe)
 
 # %% ../nbs/experiments/01_recipes.ipynb #50ac755c
 named['edc'] = Study()
@@ -136,6 +135,7 @@ named['rded'] = named['sre2l'].but(
 # %% ../nbs/experiments/01_recipes.ipynb #f8743c73
 cells = Registry('data sets with published hyper-parameters')
 
+# %% ../nbs/experiments/01_recipes.ipynb #51002f08
 @cells
 def cifar10(study, ipc):
     "Table 10: 75 iterations over all images, 1000 epochs, batch 25 (10 at IPC 1), multistep"
@@ -227,6 +227,7 @@ def digits(study, ipc):
         squeeze__views=shift, statistics__views=shift, synthesis__views=(partial(weak, shared=True),),
         protocol__training__views=(weak, cutmix), protocol__training__schedule=smoothing)
 
+# %% ../nbs/experiments/01_recipes.ipynb #a2b6bc7c
 def study(
     dataset:str, # a name with a cell, or anything else: then by the size of the images
     ipc:int,

@@ -103,7 +103,8 @@ class Run:
     def folder(self)->Path:
         "Where notebook, figures, set and row of this run go"
         p = self.p
-        return self.out/f'{p.method}-{folder_names([self.train.name])[0]}-ipc{p.ipc}-{self.study.protocol.regime}-{self.id}'
+        method,data = [folder_names([o])[0] for o in (p.method, self.train.name)]
+        return self.out/f'{method}-{data}-ipc{p.ipc}-{self.study.protocol.regime}-{self.id}'
 
 # %% ../nbs/experiments/06_runs.ipynb #2ebb5528
 def with_study(run:Run, study, **parameters)->Run:

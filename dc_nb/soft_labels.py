@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from .core import Registry,checksum,drive
+from .core import Registry,along,checksum,drive
 from .models import AvgPool,InstanceNorm,Normalise
 from .train import batch_parts,batch_view,hard
 from numpy.lib.format import open_memmap
@@ -53,7 +53,7 @@ def live(loss, data, nets, training, seed):
 def fixed(loss, data, nets, training, seed, table=None):
     "One soft label an image: those of `table` (n x classes logits), else what the observers say of the image itself"
     if table is None: table = torch.cat([ensemble(nets, data.take(idx)[0]) for idx in torch.arange(len(data)).split(250)])
-    def objective(logits, x, y, idx, epoch): return loss(logits, table[idx], y)
+    def objective(logits, x, y, idx, epoch): return loss(logits, table[along(idx, table)], y)
     return objective
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #72d35250
@@ -127,7 +127,7 @@ def label_table(data, nets, training, seed)->Tensor: # epochs x n x classes, hal
 
 def from_table(loss, table:Tensor):
     "The objective of a student whose labels are written down: it must have the table's seed, batch, views and epochs"
-    def objective(logits, x, y, idx, epoch): return loss(logits, table[epoch,idx].to(logits.device), y)
+    def objective(logits, x, y, idx, epoch): return loss(logits, along(table[epoch,idx], y), y)
     return objective
 
 @regimes

@@ -65,7 +65,7 @@ def plumbing()->list:
     "Definitions that ask for, keep and name things and cannot change a number"
     upper = [f'dc_nb.{m}.{k}' for m in above if parsed(f'dc_nb.{m}') for k in parsed(f'dc_nb.{m}').found]
     lower = [f'dc_nb.core.{k}' for k in parsed('dc_nb.core').found if k not in counted]
-    return upper + lower + ['dc_nb.models.models', 'dc_nb.models.builder', 'dc_nb.models.imported']
+    return upper + lower + ['dc_nb.models.models', 'dc_nb.models.builder']
 
 def choices(v)->list:
     "All functions and classes among the choices of a recipe, or of any nested value"

@@ -19,7 +19,7 @@ from .core import Recipe,checksum,drive,ema_,recipe,spell,stream
 from .data import CondensedSet
 from .flatness import flatness_loss
 from .initialization import real
-from .moments import Moments,group,pool
+from .moments import Moments,class_sizes,group,pool
 from .observers import layer_moments,watch,watched
 from .soft_matching import gap,per_class,soft_gap
 from .train import cosine
@@ -57,7 +57,7 @@ def soft_category(step, alpha=.5, form2=per_class, first=10., layers=(nn.BatchNo
     kinds = watched(step.observer.net)
     seen = {k:v for k,v in step.seen.items() if isinstance(kinds[k.split('/')[0]], layers)}
     if not seen: raise ValueError(f"{step.observer.name or 'the observer'} has none of the layers {', '.join(o.__name__ for o in layers)} to match statistics in")
-    n = torch.bincount(torch.searchsorted(step.present, step.y), minlength=len(step.present)).float()
+    n = class_sizes(torch.searchsorted(step.present, step.y), len(step.present))
     def one(name, whole, by_class):
         targets = Moments(*(t[step.present] for t in step.observer.by_class[name]))
         return soft_gap(by_class, step.observer.whole[name], targets, n, alpha, form2, whole)

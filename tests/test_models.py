@@ -2,7 +2,7 @@
 import pytest,torch
 
 from dc_nb.core import UnknownName
-from dc_nb.models import InstanceNorm,create,list_models,models,parameters
+from dc_nb.models import InstanceNorm,create,list_models,models,parameter_count
 
 torch.set_num_threads(1)
 small = pytest.mark.parametrize('channels,size', [(1,8), (3,32)])
@@ -35,7 +35,7 @@ def test_seed_is_the_weights(name):
 
 @pytest.mark.parametrize('name,million', dict(resnet18='11.17', convnet_w128='0.32', mobilenet_v2='0.70', wrn_16_2='0.69',
     shufflenet_v2_x0_5='0.35', convnet_d1='0.33', convnet_d2='0.23', convnet_w32='0.02').items())
-def test_parameters_of_the_observers(name, million): assert f'{parameters(models[name](10, 3, 32))/1e6:.2f}' == million
+def test_parameters_of_the_observers(name, million): assert f'{parameter_count(models[name](10, 3, 32))/1e6:.2f}' == million
 
 @pytest.mark.parametrize('shape', [(4,6,5,7), (1,6,3,3), (2,6,2,1)])
 def test_instance_norm_is_group_norm(shape):
