@@ -11,6 +11,7 @@ __all__ = ['look', 'Step', 'label', 'flatness', 'soft_category', 'densification'
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property,partial
+from os import PathLike
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class Step:
     @cached_property
     def ema_logits(self)->Tensor: return self.average()
 
-# %% ../nbs/concepts/08_synthesis.ipynb #aa0178f7
+# %% ../nbs/concepts/08_synthesis.ipynb #9993ffb0
 def label(step:Step)->Tensor:
     "Cross-entropy of the observer with the class"
     return F.cross_entropy(step.logits.float(), step.y)
@@ -73,7 +74,7 @@ def flatness(step:Step, **kw)->Tensor:
     "`flatness_loss` against the moving average (EDC, Eq. 7)"
     return flatness_loss(step.logits, step.ema_logits, **kw)
 
-# %% ../nbs/concepts/08_synthesis.ipynb #afc4dd8f
+# %% ../nbs/concepts/08_synthesis.ipynb #719b8f72
 def soft_category(
     step:Step,
     alpha:float=.5, # weight of the whole against the classes, as in `soft_gap`
@@ -183,7 +184,7 @@ class SynthesisRecipe(Recipe):
     side: int = 4                       # pixels of a patch, as in the observers' `Statistics`
     store: Callable = round8
 
-# %% ../nbs/concepts/08_synthesis.ipynb #a5c4bfeb
+# %% ../nbs/concepts/08_synthesis.ipynb #505f284b
 def begin(
     recipe:SynthesisRecipe,
     images:ImageSet, # the training images
@@ -319,14 +320,14 @@ def finish(run:Synthesis)->CondensedSet:
         choices=spell(run.recipe))
     return CondensedSet(run.recipe.store(run.x.view(run.shape)).cpu(), meta=meta)
 
-# %% ../nbs/concepts/08_synthesis.ipynb #9b7f6eca
+# %% ../nbs/concepts/08_synthesis.ipynb #b6a1824d
 def synthesize(
     recipe:SynthesisRecipe,
     images:ImageSet, # the training images
     observers:list[Observer], # may be empty when the recipe has no steps
     ipc:int, # images a class
     seed:int,
-    checkpoint=None, # a path: continue from it, write it now and then
+    checkpoint:str|PathLike|None=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
     tick:Callable|None=None, # called with the terms of each step
     trace:list|None=None # filled with the unweighted terms of every step
