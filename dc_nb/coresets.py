@@ -80,6 +80,7 @@ def last_features(
     finally: handle.remove()
     return torch.cat(seen)
 
+# %% ../nbs/concepts/16_coresets.ipynb #1904e1aa
 def picked(
     choose:Callable, # (features of a class, ipc) -> ipc indices
     data:ImageSet,
@@ -118,6 +119,7 @@ def herding(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Te
         return out
     return picked(choose, data, ipc, observers)
 
+# %% ../nbs/concepts/16_coresets.ipynb #74e02249
 def k_center(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Tensor:
     "Greedily the image that is farthest from all chosen, beginning with the one nearest to the mean"
     def choose(f, n):

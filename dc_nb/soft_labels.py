@@ -71,6 +71,7 @@ class _Leaves(fx.Tracer):
     def is_leaf_module(self, m, name):
         return isinstance(m, (InstanceNorm, AvgPool, Normalise)) or super().is_leaf_module(m, name)
 
+# %% ../nbs/concepts/09_soft_labels.ipynb #456608de
 def folded(
     net:nn.Module # in eval mode
 )->nn.Module: # a copy, or `net` itself where its graph cannot be traced
