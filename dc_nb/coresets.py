@@ -9,10 +9,11 @@ __all__ = ['coresets', 'random', 'central', 'central_batch', 'central_start', 'l
 # %% ../nbs/concepts/16_coresets.ipynb #9cf64fb2
 import torch
 from .core import Registry,seed_of,stream
-from .data import CondensedSet
+from .data import CondensedSet,ImageSet
 from .initialization import enough,real
 from .models import create,feature_maps
 from .synthesis import round8
+from collections.abc import Callable
 from sklearn.cluster import KMeans
 from torch import Tensor,nn
 
@@ -21,8 +22,8 @@ coresets = Registry('coresets')
 
 @coresets
 def random(
-    data, # the training `ImageSet`
-    ipc:int,
+    data:ImageSet, # the training images
+    ipc:int, # images a class
     seed:int # of the draw; another seed is another subset
 )->CondensedSet:
     "`ipc` random real images of every class, without replacement"
@@ -32,19 +33,31 @@ def random(
 
 # %% ../nbs/concepts/16_coresets.ipynb #e47cbe79
 @torch.no_grad()
-def central(net, x:Tensor, n:int, seed:int)->Tensor:
+def central(
+    net:nn.Module,
+    x:Tensor, # images of a class in [0,1]
+    n:int, # centres
+    seed:int # of k-means
+)->Tensor: # n indices
     "Indices of the images nearest to `n` k-means centres of their features (DREAM); one image may serve two centres"
     f = torch.cat([feature_maps(net, o).float() for o in x.split(500)]).cpu().numpy()
     centres = KMeans(min(n, len(f)), n_init=1, max_iter=20, random_state=seed % 2**32).fit(f).cluster_centers_
     return torch.cdist(torch.from_numpy(centres).float(), torch.from_numpy(f)).argmin(1).to(x.device)
 
-def central_batch(net, data, c:int, n:int, seed:int, round:int, step:int, every:int=10):
+def central_batch(net:nn.Module, data:ImageSet, c:int, n:int, seed:int, round:int, step:int, every:int=10)->Tensor|None:
     "DREAM's choice of real images: `central` ones every `every` steps, else None (keep them)"
     if step % every: return None
     mine = data.of_class(c)
     return mine[central(net, data.take(mine)[0], n, seed_of(seed, 'central', c, round, step))]
 
-def central_start(data, ipc:int, generator, observers=(), network='convnet_w32')->Tensor:
+# %% ../nbs/concepts/16_coresets.ipynb #06a6bfdf
+def central_start(
+    data:ImageSet,
+    ipc:int, # images a class
+    generator:torch.Generator,
+    observers=(), # not used
+    network:str='convnet_w32' # looks at the images, untrained
+)->Tensor: # classes x ipc x C x H x W
     "DREAM's start: the `central` images of every class under a random network"
     enough(data, ipc)
     seed = int(torch.randint(2**31, (1,), generator=generator))
@@ -54,8 +67,12 @@ def central_start(data, ipc:int, generator, observers=(), network='convnet_w32')
 
 # %% ../nbs/concepts/16_coresets.ipynb #d4a2dfbd
 @torch.no_grad()
-def last_features(net, x:Tensor, batch:int=500)->Tensor:
-    "n x D: the input of the network's last linear layer, for images in [0,1]"
+def last_features(
+    net:nn.Module,
+    x:Tensor, # images in [0,1]
+    batch:int=500
+)->Tensor: # n x D
+    "The input of the network's last linear layer"
     layer,seen = [m for m in net.modules() if isinstance(m, nn.Linear)][-1], []
     handle = layer.register_forward_pre_hook(lambda m, args: seen.append(args[0].flatten(1).float()))
     try:
@@ -63,15 +80,21 @@ def last_features(net, x:Tensor, batch:int=500)->Tensor:
     finally: handle.remove()
     return torch.cat(seen)
 
-def picked(choose, data, ipc:int, observers)->Tensor:
-    "classes x ipc x C x H x W from `choose(features, ipc)`, which returns ipc indices of a class's images"
+# %% ../nbs/concepts/16_coresets.ipynb #1904e1aa
+def picked(
+    choose:Callable, # (features of a class, ipc) -> ipc indices
+    data:ImageSet,
+    ipc:int, # images a class
+    observers:list # the first one looks
+)->Tensor: # classes x ipc x C x H x W
+    "The images that `choose` picks of every class"
     if not observers: raise ValueError("this choice of images needs an observer to look at them")
     enough(data, ipc)
     classes = [data.take(data.of_class(c))[0] for c in range(len(data.classes))]
     return torch.stack([x[choose(last_features(observers[0].net, x), ipc)] for x in classes])
 
 # %% ../nbs/concepts/16_coresets.ipynb #d1e65ac2
-def kmeans(data, ipc:int, generator, observers=())->Tensor:
+def kmeans(data:ImageSet, ipc:int, generator:torch.Generator, observers:list|tuple=())->Tensor:
     "The image nearest to each of `ipc` k-means centres (scikit-learn's), no image twice"
     seed = int(torch.randint(2**31, (1,), generator=generator))
     def choose(f, n):
@@ -84,7 +107,7 @@ def kmeans(data, ipc:int, generator, observers=())->Tensor:
     return picked(choose, data, ipc, observers)
 
 # %% ../nbs/concepts/16_coresets.ipynb #b897da19
-def herding(data, ipc:int, generator=None, observers=())->Tensor:
+def herding(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Tensor:
     "Greedily the images whose mean feature stays nearest to the class's"
     def choose(f, n):
         mean,total,out = f.mean(0), torch.zeros_like(f[0]), []
@@ -96,7 +119,8 @@ def herding(data, ipc:int, generator=None, observers=())->Tensor:
         return out
     return picked(choose, data, ipc, observers)
 
-def k_center(data, ipc:int, generator=None, observers=())->Tensor:
+# %% ../nbs/concepts/16_coresets.ipynb #74e02249
+def k_center(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Tensor:
     "Greedily the image that is farthest from all chosen, beginning with the one nearest to the mean"
     def choose(f, n):
         out = [int((f-f.mean(0)).square().sum(1).argmin())]
@@ -109,7 +133,7 @@ def k_center(data, ipc:int, generator=None, observers=())->Tensor:
 
 # %% ../nbs/concepts/16_coresets.ipynb #57c9a492
 @torch.no_grad()
-def confidence(data, ipc:int, generator=None, observers=(), rank:str='highest')->Tensor:
+def confidence(data:ImageSet, ipc:int, generator=None, observers:list|tuple=(), rank:str='highest')->Tensor:
     "Images by the observers' mean probability of their class: 'highest', 'median' or 'lowest'"
     if rank not in ('highest', 'median', 'lowest'):
         raise ValueError(f"rank {rank!r} is not one of 'highest', 'median', 'lowest'")

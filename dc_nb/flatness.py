@@ -6,6 +6,8 @@
 __all__ = ['flatness_loss', 'hessian_frobenius']
 
 # %% ../nbs/concepts/05_flatness.ipynb #5c3df82a
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,7 +27,7 @@ def flatness_loss(
 
 # %% ../nbs/concepts/05_flatness.ipynb #f88fca46
 def hessian_frobenius(
-    f, # a scalar function of one tensor
+    f:Callable, # a scalar function of one tensor
     x:Tensor, # where
     probes:int, # random directions; the error falls with their square root
     generator:torch.Generator,

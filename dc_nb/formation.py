@@ -32,7 +32,11 @@ def tile(
     return x.reshape(n, factor, factor, c, h, w).permute(0, 3, 1, 4, 2, 5).reshape(n, c, factor*h, factor*w)
 
 # %% ../nbs/concepts/10_formation.ipynb #eb6c0510
-def tile_sides(side:int, factor:int, whole:bool=True)->list:
+def tile_sides(
+    side:int, # pixels of the picture
+    factor:int, # tiles per side
+    whole:bool=True # False: the last tile is cut off at the picture's side
+)->list:
     "Sides of the tiles in a row: equal ones, rounded up; or (`whole=False`) the last one cut off at the picture's side"
     one = -(-side//factor)
     return [one]*(factor-1) + [one if whole else side-one*(factor-1)]
@@ -56,7 +60,7 @@ def shrink(
 # %% ../nbs/concepts/10_formation.ipynb #b69418c3
 def padded(
     x:Tensor, # ... x C x H x W stored images in [0,1]
-    factor:int
+    factor:int # tiles per side
 )->Tensor: # ... x C x H' x W', H' the next multiple of `factor`
     "Stored images filled up to whole tiles with a grey of 0.5, right and below (IDC's and MDC's released codes)"
     short = [-s % factor for s in x.shape[-2:]]
@@ -64,8 +68,8 @@ def padded(
 
 def enlarge(
     x:Tensor, # n x C x H x W stored images in [0,1]
-    factor:int,
-    size # (H, W) of the training images
+    factor:int, # tiles per side
+    size:tuple # (H, W) of the training images
 )->Tensor: # n*factor^2 x C x *size, image by image
     "The training images that stored ones hold (IDC, multi-formation)"
     tiles = untile(padded(x, factor), factor).flatten(0, 1)
@@ -77,11 +81,14 @@ def image_major(
     x:Tensor, # n x C x H x W: images of one class as the released code stores them
     factor:int # tiles per side
 )->Tensor: # n x C x H x W: slot d is in image d // factor^2
-    "Refile tile-major images (IDC's and MDC's `decode`: slot d in image d % n) so that prefixes of slots are prefixes of images"
+    "Refile tile-major images (IDC's and MDC's `decode`: slot d in image d % n): prefixes become prefixes of images"
     tiles = untile(x, factor)
     return tile(tiles.transpose(0, 1).reshape(tiles.shape), factor)
 
-def tile_major(x:Tensor, factor:int)->Tensor:
+def tile_major(
+    x:Tensor, # n x C x H x W: slot d is in image d // factor^2
+    factor:int # tiles per side
+)->Tensor:
     "The inverse of `image_major`: the layout that the released code reads"
     n,k,*rest = untile(x, factor).shape
     return tile(untile(x, factor).reshape(k, n, *rest).transpose(0, 1), factor)

@@ -13,19 +13,21 @@ policies = Registry('freezing policies')
 
 # %% ../nbs/concepts/14_freezing.ipynb #7c4abd5a
 @policies
-def paper(sizes)->int:
+def paper(
+    sizes:list # of the subsets chosen so far, the present one last
+)->int:
     "The last different size, if the present one is larger (MDC, Eq. 10)"
     now = sizes[-1]
     last = next((o for o in reversed(sizes) if o != now), now)
     return last if last < now else 0
 
 @policies
-def released(sizes)->int:
+def released(sizes:list)->int:
     "The largest size below the present one that was ever dropped (MDC, released code)"
     dropped = [a for a,b in zip(sizes, sizes[1:]) if a != b]
     return max((o for o in dropped if o < sizes[-1]), default=0)
 
-# %% ../nbs/concepts/14_freezing.ipynb #1b9749b8
+# %% ../nbs/concepts/14_freezing.ipynb #a24d5eb7
 def frozen_size(
     current:int, # size of the most learnable subset now
     previous:int, # size chosen before

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from os import PathLike
 
 import torch
 import torch.nn.functional as F
 from .augment import cutmix_labels,draw,dsa
 from .core import Diverged,all_finite,along,checksum,drive,later,Recipe,recipe,seed_of,spell,stream
-from .data import CondensedSet
+from .data import CondensedSet,ImageSet
 from .formation import enlarge,padded,shrink
 from .gradients import class_gradients,convolutions,coupled,momentum_step,squared
 from .initialization import enough,real
@@ -24,7 +25,7 @@ from .models import create
 from .synthesis import round8
 from .train import Training,batches
 from fastcore.basics import patch
-from torch import Tensor,optim
+from torch import Tensor,nn,optim
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #4036732b
 idc_training = Training(epochs=0, batch=64, optimiser=partial(optim.SGD, lr=.01, momentum=.9, weight_decay=5e-4),
@@ -66,8 +67,12 @@ class MatchingRecipe(Recipe):
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #92e1c89a
 class Images:
-    "The stored images of one method while they are matched; `start` is classes x ipc x C x H x W in [0,1]"
-    def __init__(self, recipe:MatchingRecipe, start:Tensor, data):
+    "The stored images of one method while they are matched"
+    def __init__(self,
+        recipe:MatchingRecipe,
+        start:Tensor, # classes x ipc x C x H x W in [0,1]
+        data:ImageSet # the training images
+    ):
         self.recipe,self.x,self.velocity,self.data = recipe, start.clone(), torch.zeros_like(start), data
         self.classes,self.ipc = start.shape[:2]
         self.std = torch.tensor(data.std, device=start.device, dtype=start.dtype)[:,None,None]
@@ -75,9 +80,9 @@ class Images:
         self.rate = recipe.rate*(self.ipc/10 if recipe.per_ten else 1)
         self.loss = None
 
-    def decode(self, x): return enlarge(x, self.recipe.factor, self.data.shape[1:])
+    def decode(self, x:Tensor)->Tensor: return enlarge(x, self.recipe.factor, self.data.shape[1:])
 
-    def groups(self):
+    def groups(self)->dict:
         "{(prefix, held): classes}; prefix 0 is none"
         p,out = self.plan, {}
         for c in range(self.classes): out.setdefault((p.size(c), p.held(c)) if p else (0, 0), []).append(c)
@@ -85,8 +90,18 @@ class Images:
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #3371a5cd
 @patch
-def pixel_gradient(self:Images, net, weights, cs, views, aims, size=0, held=0, batched=False):
-    "(gradient of the images of classes `cs`, base distance summed over them)"
+def pixel_gradient(
+    self:Images,
+    net:nn.Module,
+    weights:dict, # of `net`, those whose gradients are compared
+    cs:list, # classes
+    views, # the view of class c is `views[c]`
+    aims:list, # what is compared of real images, tensors with an axis of these classes
+    size:int=0, # n of the prefix; 0: none
+    held:int=0, # that many images of a class are constants
+    batched:bool=False # all classes in one go
+)->tuple[Tensor,Tensor]: # gradient, base distance summed over the classes
+    "The gradient of the images of classes `cs`, and their distance (MDC, Eq. 4)"
     k,f = self.recipe.factor**2, self.recipe.distance
     at = along(torch.tensor(cs), self.x)
     x = self.x[at].requires_grad_()
@@ -101,7 +116,7 @@ def pixel_gradient(self:Images, net, weights, cs, views, aims, size=0, held=0, b
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #01820425
 @patch
-def match(self:Images, net, weights, views, aims, batched):
+def match(self:Images, net:nn.Module, weights:dict, views, aims:list, batched:bool):
     "One step of all classes: `views` is the draw of each, `aims` is what is compared of real images (axis 0: classes)"
     grad,self.loss = torch.empty_like(self.x), 0.
     for (size,held),cs in self.groups().items():
@@ -113,7 +128,7 @@ def match(self:Images, net, weights, views, aims, batched):
 
 @patch
 @torch.no_grad()
-def move(self:Images, grad):
+def move(self:Images, grad:Tensor):
     "A momentum step; held images stay, unless they may drift"
     still,visits = None, self.classes if self.recipe.visits == 'class' else 1
     if self.plan and not self.plan.drifts:
@@ -137,8 +152,8 @@ def network_batch(data, training:Training, seed:int, turn:int):
     return idx, draw(training.views, len(idx), stream(seed, 'network views', lap, i))
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #70df771a
-def learn(net, opt, x, y, view):
-    "One training step of the matching network on images in [0,1]; the view acts on normalised ones"
+def learn(net:nn.Module, opt:optim.Optimizer, x:Tensor, y:Tensor, view:Callable)->Tensor:
+    "One training step of the matching network on images in [0,1]; the view acts on normalised ones. The loss"
     net.train()
     x = view(net.normalise(x))
     logits = net.body(x).float()
@@ -152,11 +167,18 @@ def learn(net, opt, x, y, view):
 class Matching:
     "A run of loop 2; a loop for `core.drive`"
     advice = 'lower the rate of the images'
-    def __init__(self, recipe, data, members:dict, seed:int, batched=None, keep=()):
+    def __init__(self,
+        recipe:MatchingRecipe,
+        data:ImageSet, # the training images
+        members:dict[str,Images], # the sets that share the trajectory, by name
+        seed:int,
+        batched:bool|None=None, # all classes at once; None: where that is faster
+        keep:tuple=() # after these rounds the images are copied to `history`
+    ):
         self.recipe,self.data,self.members,self.seed = recipe, data, members, seed
         self.batched = data.y.device.type != 'cpu' or data.shape[-1] <= 16 if batched is None else batched
         self.round,self.step,self.chosen,self.trace = 0, 0, {}, []
-        self.keep,self.history = keep, {}            # after these rounds the images are copied to `history`
+        self.keep,self.history = keep, {}
         self.check()
         starts = checksum({k:m.x for k,m in members.items()})
         self.key = f'{recipe.key}-{seed}-{data.checksum}-{starts}-{"-".join(m.recipe.key for m in members.values())}'
@@ -173,7 +195,7 @@ class Matching:
     def state(self)->dict: return state_of(self)
     def restore(self, state:dict): stand_at(self, state)
 
-    def real(self, c):
+    def real(self, c:int)->Tensor:
         "The real images of class `c` in this step"
         r,turn = self.recipe, self.round*self.recipe.steps + self.step
         if r.choose is None: return self.data.take(real_batch(self.data, c, r.batch, self.seed, turn))[0]
@@ -194,7 +216,7 @@ def check(self:Matching):
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #bf9e264d
 @patch
-def open(self:Matching, early=True):
+def open(self:Matching, early:bool=True):
     "Start a round: valid pixels, a fresh network, its early training"
     if self.done: return
     data,r = self.data, self.recipe
@@ -209,8 +231,9 @@ def open(self:Matching, early=True):
     self.opt = r.training.optimiser(self.net.parameters())
     if early: self.passes(data.take, len(data), r.training.epochs, 'early')
 
+# %% ../nbs/concepts/12_gradient_matching.ipynb #05bdd511
 @patch
-def passes(self:Matching, take, n, epochs, name):
+def passes(self:Matching, take:Callable, n:int, epochs:int, name:str):
     "The network learns for some epochs over `n` images"
     t,seed = self.recipe.training, seed_of(self.seed, name, self.round, self.step)
     for e in range(epochs):
@@ -218,7 +241,7 @@ def passes(self:Matching, take, n, epochs, name):
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #c11ec4fc
 @patch
-def aims(self:Matching, reals):
+def aims(self:Matching, reals:list)->list:
     "What is compared, of the real images of every class: a list of tensors with an axis of classes"
     same = self.batched and len({len(o) for o in reals}) == 1
     def one(g): # of the classes `g`, whose batches are equally large
@@ -232,18 +255,18 @@ def aims(self:Matching, reals):
 @dataclass
 class Sight:
     "What the `extra` of a method can look at in a step"
-    net: object            # the network
+    net: nn.Module         # the network
     weights: dict          # of it, those whose gradients are compared
     c: int                 # a class
     view: Callable         # its draw
     real: Tensor           # its real images, viewed
     aim: list              # what is compared of them
     decode: Callable       # stored images to training images
-    def see(self, x): return self.view(self.net.normalise(self.decode(x)))
+    def see(self, x:Tensor)->Tensor: return self.view(self.net.normalise(self.decode(x)))
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #e8f4c0f6
 def advance(run:Matching)->Tensor:
-    "One step: every member's images move, then the network learns; at the end of a round the next one opens. The distances"
+    "One step: images move, the network learns; at the end of a round the next one opens. The distance of each member"
     cs = range(len(run.data.classes))
     views = [draw(run.recipe.views, 1, stream(run.seed, 'matching', run.round, run.step, c)) for c in cs]
     reals = [view(run.net.normalise(run.real(c))) for c,view in zip(cs, views)]
@@ -260,6 +283,7 @@ def advance(run:Matching)->Tensor:
     if run.step == run.recipe.steps: end_round(run)
     return run.trace[-1]
 
+# %% ../nbs/concepts/12_gradient_matching.ipynb #5a045b25
 def end_round(run:Matching):
     "The end of a round: plans choose, images are kept, the next round opens"
     for m in run.members.values():
@@ -312,18 +336,28 @@ def stand_at(run:Matching, state:dict):
     run.opt.load_state_dict(state['opt'])
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #3ca7900d
-def ride(run:Matching, checkpoint=None, every=30., tick=None)->Matching:
+def ride(
+    run:Matching,
+    checkpoint:str|PathLike|None=None, # a path: continue from it, write it now and then
+    every:float=30., # seconds between two checkpoints
+    tick:Callable|None=None # called with the distances of each step
+)->Matching:
     "Take the run to its end; raises `core.Diverged` for a distance that is not finite"
     return drive(run, checkpoint, every, tick)
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #b87981d1
-def begin(recipe:MatchingRecipe, data, ipc:int, seed:int)->Tensor:
-    "The stored images that a run starts from: classes x ipc x C x H x W, slot d of a class from its d-th chosen image"
+def begin(
+    recipe:MatchingRecipe,
+    data:ImageSet, # the training images
+    ipc:int, # stored images a class
+    seed:int
+)->Tensor: # classes x ipc x C x H x W in [0,1]
+    "The stored images that a run starts from; slot d of a class comes from its d-th chosen image"
     many = recipe.start(data, ipc*recipe.factor**2, stream(seed, 'start'))
     return shrink(many.to(data.y.device), recipe.factor, recipe.whole)
 
 def condensed(m:Images, seed:int, **meta)->CondensedSet:
-    "The set that a member holds"
+    "The set that a member holds; `meta` joins its card"
     r = m.recipe
     card = dict(m.data.card, source=m.data.checksum, ipc=m.ipc, seed=seed, recipe=r.key, choices=spell(r), **meta)
     return CondensedSet(r.store(padded(m.x.clamp(0, 1), r.factor)).cpu(), factor=r.factor, meta=card)
@@ -331,12 +365,12 @@ def condensed(m:Images, seed:int, **meta)->CondensedSet:
 # %% ../nbs/concepts/12_gradient_matching.ipynb #e3d4be44
 def match_gradients(
     recipe:MatchingRecipe,
-    images, # the training `ImageSet`
+    images:ImageSet, # the training images
     ipc:int, # stored images a class
     seed:int,
-    checkpoint=None, # a path: continue from it, write it now and then
+    checkpoint:str|PathLike|None=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
-    tick=None, # called with the distances of each step, resumed ones too
+    tick:Callable|None=None, # called with the distances of each step, resumed ones too
     trace:list|None=None # filled with the distance of every step, summed over classes
 )->CondensedSet:
     "Loop 2: condense `images` to `ipc` stored images a class (DC, DSA, IDC, DREAM, MDC, DM are other lists of choices)"

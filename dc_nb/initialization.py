@@ -9,25 +9,33 @@ __all__ = ['noise', 'enough', 'real', 'in_order', 'surest_crops', 'frechet']
 import torch
 import torch.nn.functional as F
 from .augment import crop,flip
+from .data import ImageSet
 from .formation import tile
 from torch import Tensor
 
 # %% ../nbs/concepts/07_initialization.ipynb #69af07a2
-def noise(data, ipc:int, generator, observers=(), clamp=True)->Tensor:
+def noise(
+    data:ImageSet, # the training images
+    ipc:int, # images a class
+    generator:torch.Generator,
+    observers=(), # not used
+    clamp:bool=True # False: values may leave [0,1]
+)->Tensor: # classes x ipc x C x H x W
     "Gaussian in normalised units (SRe2L, G-VBSM), clamped to valid pixels or as it is (DC)"
     z = torch.randn(len(data.classes), ipc, *data.shape, generator=generator)
     mean,std = [torch.tensor(v)[:,None,None] for v in (data.mean, data.std)]
     return (z*std+mean).clamp(0, 1) if clamp else z*std+mean
 
 # %% ../nbs/concepts/07_initialization.ipynb #78b6d5e4
-def enough(data, n:int, what='ipc'):
+def enough(data:ImageSet, n:int, what:str='ipc'):
     "Refuse more images a class than the smallest class has"
     least = int(data.counts.min())
     rare = data.classes[int(data.counts.argmin())]
     if n > least: raise ValueError(f"{what} {n} is more than the smallest class ({rare!r}) has: at most {least}")
 
+# %% ../nbs/concepts/07_initialization.ipynb #24feb6f6
 def real(
-    data, # the training `ImageSet`
+    data:ImageSet, # the training images
     ipc:int, # images a class
     generator:torch.Generator,
     observers=(), # not used
@@ -45,21 +53,21 @@ def real(
     return torch.stack([pick(c) for c in range(len(data.classes))])
 
 # %% ../nbs/concepts/07_initialization.ipynb #60dbf153
-def in_order(data, ipc:int, generator=None, observers=())->Tensor:
+def in_order(data:ImageSet, ipc:int, generator=None, observers=())->Tensor:
     "The first images of every class as the data set has them (IDC's and MDC's released codes)"
     enough(data, ipc)
     return torch.stack([data.take(data.of_class(c)[:ipc])[0] for c in range(len(data.classes))])
 
 # %% ../nbs/concepts/07_initialization.ipynb #5f64f187
 def surest_crops(
-    data, # the training `ImageSet`
-    ipc:int,
+    data:ImageSet, # the training images
+    ipc:int, # images a class
     generator:torch.Generator,
     observers=(), # the first one judges
     factor:int=1, # 2 at 224 pixels, 1 on small images
     images:int=300, # real images a class to choose from; at least as many as crops are needed
     crops:int=5, # tries for each
-    scale:tuple=(.08,1.)
+    scale:tuple=(.08,1.) # share of the image that a crop may have
 )->Tensor: # classes x ipc x C x H x W
     "RDED's start: crops that the observer classifies with the least doubt, `factor`^2 of them an image"
     if not observers: raise ValueError("surest_crops needs an observer that judges the crops")
@@ -84,8 +92,11 @@ def _surest(data, c, ipc, generator, net, factor, images, crops, scale):
     return tile(small.unflatten(0, (ipc, factor**2)), factor)
 
 # %% ../nbs/concepts/07_initialization.ipynb #bae5a3c9
-def frechet(a:Tensor, b:Tensor)->Tensor:
-    "Squared 2-Wasserstein distance of the Gaussians with the moments of `a` and `b`, each n x K; in squared units of K"
+def frechet(
+    a:Tensor, # n x K
+    b:Tensor # m x K
+)->Tensor: # in squared units of K
+    "Squared 2-Wasserstein distance of the Gaussians with the moments of `a` and `b`"
     a,b = a.double(), b.double()
     A,B = [x.T.cov(correction=0).view(x.shape[1], -1) for x in (a, b)]
     v,u = torch.linalg.eigh(A)

@@ -21,6 +21,7 @@ def filter_direction(net:nn.Module, generator:torch.Generator)->dict:
         return d*ratio.view(-1, *[1]*(p.ndim-1))
     return {k:like(p.detach()) for k,p in net.named_parameters()}
 
+# %% ../nbs/concepts/06_landscape.ipynb #51bedf51
 @torch.no_grad()
 def loss_slice(
     net:nn.Module, # in eval mode
@@ -35,16 +36,28 @@ def loss_slice(
     return torch.stack([F.cross_entropy(functional_call(net, moved(a), (x,)), y) for a in at])
 
 # %% ../nbs/concepts/06_landscape.ipynb #575442a9
-def image_gradients(net:nn.Module, x:Tensor, y:Tensor)->Tensor:
-    "Gradient of the cross-entropy of each image with respect to all weights: n x D. For networks whose images do not see each other"
+def image_gradients(
+    net:nn.Module, # whose images do not see each other
+    x:Tensor, # n x C x H x W in [0,1]
+    y:Tensor # n
+)->Tensor: # n x D
+    "Gradient of the cross-entropy of each image with respect to all weights"
     net.eval()
     def loss(w, x, y): return F.cross_entropy(functional_call(net, w, (x[None],)), y[None])
     g = vmap(grad(loss), (None, 0, 0))({k:p.detach() for k,p in net.named_parameters()}, x, y)
     return torch.cat([v.flatten(1) for v in g.values()], 1)
 
-def batch_cosines(gradients:Tensor, size:int, repeats:int, generator:torch.Generator, whole:Tensor|None=None)->Tensor:
-    "Cosine between the mean gradient of random batches and that of all images (or `whole`): `repeats` values (EDC, Fig. 2c)"
-    if not 1 <= size <= len(gradients): raise ValueError(f"batches of {size} out of {len(gradients)} images: take 1 to {len(gradients)}")
-    pick = torch.stack([torch.randperm(len(gradients), generator=generator)[:size] for _ in range(repeats)])
+# %% ../nbs/concepts/06_landscape.ipynb #21e75a21
+def batch_cosines(
+    gradients:Tensor, # of each image, n x D
+    size:int, # of a batch
+    repeats:int, # batches
+    generator:torch.Generator,
+    whole:Tensor|None=None # compare with this gradient; None: that of all images
+)->Tensor: # repeats
+    "Cosine between the mean gradient of random batches and that of all images (EDC, Fig. 2c)"
+    n = len(gradients)
+    if not 1 <= size <= n: raise ValueError(f"batches of {size} out of {n} images: take 1 to {n}")
+    pick = torch.stack([torch.randperm(n, generator=generator)[:size] for _ in range(repeats)])
     batch = torch.stack([gradients[i].mean(0) for i in pick])
     return F.cosine_similarity(batch, (gradients.mean(0) if whole is None else whole)[None])

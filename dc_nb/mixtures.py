@@ -7,12 +7,13 @@ __all__ = ['pooled', 'form1', 'form2', 'integrate', 'entropy', 'divergence', 'en
            'printed_bound', 'divergence_bound']
 
 # %% ../nbs/concepts/02_mixtures.ipynb #b96b7028
+from collections.abc import Callable
 from math import e,pi
 
 import torch
 from .moments import Moments,pool
 from torch import Tensor
-from torch.distributions import Categorical,Independent,MixtureSameFamily,Normal
+from torch.distributions import Categorical,Distribution,Independent,MixtureSameFamily,Normal
 
 # %% ../nbs/concepts/02_mixtures.ipynb #c5d0f8b8
 pooled = torch.vmap(pool)           # B x C x K, B x C -> B x K
@@ -27,23 +28,29 @@ def form2(moments:Moments, weights:Tensor)->MixtureSameFamily:
     return MixtureSameFamily(Categorical(probs=weights), Independent(Normal(moments.mean, moments.var.sqrt()), 1))
 
 # %% ../nbs/concepts/02_mixtures.ipynb #65879f50
-def integrate(f, moments:Moments, points:int=4001)->Tensor:
-    "Integrals of `f` (points x B x 1 -> points x B) over the line, where the one-dimensional mixtures have their mass: B"
+def integrate(f:Callable, moments:Moments, points:int=4001)->Tensor:
+    "Integrals of `f` (points x B x 1 -> points x B) over the line, where the mixtures have their mass: B"
     sd = moments.var.sqrt()
     lo,hi = (moments.mean-9*sd).amin((1,2)), (moments.mean+9*sd).amax((1,2))
     need = ((hi-lo)/sd.amin((1,2))*2).max()
-    if need > points: raise ValueError(f"{points} points are too few for a component this narrow: take points={int(need)+1}")
+    if need > points:
+        raise ValueError(f"{points} points are too few for a component this narrow: take points={int(need)+1}")
     x = lo + torch.linspace(0, 1, points, dtype=lo.dtype)[:,None]*(hi-lo)
     return torch.trapezoid(f(x[...,None]), x, dim=0)
 
+# %% ../nbs/concepts/02_mixtures.ipynb #70ab0213
 def entropy(moments:Moments, weights:Tensor)->Tensor:
     "H(Q) of one-dimensional mixtures in nats: B"
-    def f(x): q = form2(moments, weights).log_prob(x); return -q.exp()*q
+    def f(x):
+        q = form2(moments, weights).log_prob(x)
+        return -q.exp()*q
     return integrate(f, moments)
 
-def divergence(moments:Moments, weights:Tensor, law)->Tensor:
+def divergence(moments:Moments, weights:Tensor, law:Distribution)->Tensor:
     "KL[Q || law] in nats of one-dimensional mixtures: B"
-    def f(x): q = form2(moments, weights).log_prob(x); return q.exp()*(q-law.log_prob(x))
+    def f(x):
+        q = form2(moments, weights).log_prob(x)
+        return q.exp()*(q-law.log_prob(x))
     return integrate(f, moments)
 
 # %% ../nbs/concepts/02_mixtures.ipynb #e3994799

@@ -6,6 +6,8 @@
 __all__ = ['feature_distances', 'rate', 'most_learnable', 'farthest', 'gradient_distances']
 
 # %% ../nbs/concepts/13_mls.ipynb #fe46c861
+from collections.abc import Callable
+
 import torch
 from .gradients import distances
 from torch import Tensor
@@ -16,15 +18,21 @@ def feature_distances(
     real:Tensor # M x D: features of real images
 )->Tensor: # N-1: F of the prefixes of 1..N-1 images
     "Squared distance of the mean feature of every proper prefix to the real mean (MDC, Eq. 5)"
-    if syn.ndim != 2 or real.ndim != 2 or syn.shape[1] != real.shape[1]: raise ValueError(f"features must be N x D and M x D, not {tuple(syn.shape)} and {tuple(real.shape)}")
+    if syn.ndim != 2 or real.ndim != 2 or syn.shape[1] != real.shape[1]:
+        raise ValueError(f"features must be N x D and M x D, not {tuple(syn.shape)} and {tuple(real.shape)}")
     if len(syn) < 2: raise ValueError("a set of one image a class has no smaller subset")
     n = torch.arange(1, len(syn), device=syn.device)[:,None]
     return ((syn.cumsum(0)[:-1]/n - real.mean(0))**2).sum(1)
 
 # %% ../nbs/concepts/13_mls.ipynb #8e58c106
-def rate(now:Tensor, before:Tensor, dt:float=1.)->Tensor:
+def rate(
+    now:Tensor, # N-1 distances
+    before:Tensor, # N-1 distances, `dt` loops ago
+    dt:float=1.
+)->Tensor: # N-1
     "How fast each prefix's distance changes, per loop (MDC, Eq. 8)"
-    if now.shape != before.shape: raise ValueError(f"distances of {tuple(now.shape)} and {tuple(before.shape)} prefixes cannot be compared")
+    if now.shape != before.shape:
+        raise ValueError(f"distances of {tuple(now.shape)} and {tuple(before.shape)} prefixes cannot be compared")
     return (now-before).abs()/dt
 
 def most_learnable(now:Tensor, before:Tensor)->int:
@@ -40,7 +48,7 @@ def gradient_distances(
     each:list, # for every weight: N x shape, gradients of the summed loss of each image (with tiles: over its tiles)
     per:int, # tiles an image
     real:list, # for every weight: the gradient of the mean loss of real images
-    distance=distances['squared']
+    distance:Callable=distances['squared']
 )->Tensor: # N-1
     "D between the gradient of every proper prefix and the real one (MDC, Table 6)"
     sums = [w.cumsum(0) for w in each]

@@ -39,12 +39,16 @@ def channel_moments(x:Tensor, square:Tensor)->Moments:
 def patch_moments(x:Tensor, square:Tensor, side:int=4)->Moments:
     "B x C x H x W (and its square) -> B x cells, over `side` x `side` pixels of all channels"
     size = [-(-s//side)*side for s in x.shape[2:]]
-    if size != list(x.shape[2:]):                                # to the next larger multiple first, as the released code does
+    if size != list(x.shape[2:]):                    # to the next larger multiple first, as the released code does
         x = F.interpolate(x, size, mode='bilinear', align_corners=False)
         square = x*x
     return spread(*(F.avg_pool2d(v.mean(1, keepdim=True), side).flatten(1) for v in (x, square)))
 
-def map_moments(x:Tensor, side:int|None=None)->dict:
+# %% ../nbs/concepts/01_moments.ipynb #39d91de9
+def map_moments(
+    x:Tensor, # feature maps, B x C x H x W
+    side:int|None=None # pixels of a patch; None: no patches
+)->dict: # of `Moments`
     "{'channel': B x C} of a feature map and, with a `side`, {'patch': B x cells}"
     x = x.float()
     square = x*x

@@ -13,26 +13,33 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from .core import Recipe,later,recipe
-from .data import CondensedSet
+from .data import CondensedSet,ImageSet
 from .freezing import frozen_size,policies
-from .gradient_matching import Images,Matching,MatchingRecipe,begin,condensed,ride
+from .gradient_matching import Images,Matching,MatchingRecipe,Sight,begin,condensed,ride
 from .gradients import wide
 from .initialization import enough
 from .mls import feature_distances,gradient_distances,most_learnable
 from .models import create,feature_maps
 from .train import Training,accuracy,fit
 from fastcore.basics import patch
+from torch import Tensor
 
 # %% ../nbs/concepts/15_multisize.ipynb #cc057da9
 @torch.no_grad()
-def features(sight, x)->torch.Tensor:
-    "N-1 feature distances of the stored images `x` of a class (MDC, Eq. 5)"
+def features(
+    sight:Sight,
+    x:Tensor # stored images of the class, N x C x H x W in [0,1]
+)->Tensor: # N-1
+    "Feature distances of the proper prefixes of a class (MDC, Eq. 5)"
     syn,real = [feature_maps(sight.net, o).float() for o in (sight.see(x), sight.real)]
     return feature_distances(syn.unflatten(0, (len(x), -1)).mean(1), real)
 
 # %% ../nbs/concepts/15_multisize.ipynb #24e79fc4
-def gradients(sight, x)->torch.Tensor:
-    "N-1 gradient distances of the stored images `x` of a class (MDC, Table 6)"
+def gradients(
+    sight:Sight,
+    x:Tensor # stored images of the class, N x C x H x W in [0,1]
+)->Tensor: # N-1
+    "Gradient distances of the proper prefixes of a class (MDC, Table 6)"
     if [a.shape for a in sight.aim] != [w.shape for w in sight.weights.values()]:
         raise ValueError("the signal `gradients` needs a method that compares gradients; with DM use `features`")
     tiles = sight.see(x).detach().unflatten(0, (len(x), -1))
@@ -46,10 +53,10 @@ def gradients(sight, x)->torch.Tensor:
 # %% ../nbs/concepts/15_multisize.ipynb #a1dcc34a
 def accuracies(
     m:Images, # the stored images
-    training=Training(epochs=100, batch=64), # of a network on each prefix
-    network='convnet_w32',
-    images=1000 # real training images that judge it
-)->torch.Tensor: # N-1
+    training:Training=Training(epochs=100, batch=64), # of a network on each prefix
+    network:str='convnet_w32',
+    images:int=1000 # real training images that judge it
+)->Tensor: # N-1
     "Accuracy of a network trained on every proper prefix (MDC, Table 6, 'accuracy difference')"
     data,real = m.data, m.data.subset(torch.arange(0, len(m.data), max(1, len(m.data)//images)))
     def one(n):
@@ -79,7 +86,7 @@ class Multisize(Recipe):
     def __post_init__(self):
         policies[self.policy]
         if self.period < 1: raise ValueError(f"period = {self.period} is not right: choose 1 round or more")
-    def begin(self, classes, ipc): return Schedule(self, classes, ipc)
+    def begin(self, classes:int, ipc:int)->'Schedule': return Schedule(self, classes, ipc)
 
 # %% ../nbs/concepts/15_multisize.ipynb #fbfd7145
 class Schedule:
@@ -92,18 +99,18 @@ class Schedule:
         self.trace = []                                     # (mean size, mean frozen size) of every round
 
     def _sizes(self, c): return self.sizes[c if self.recipe.class_wise else 0]
-    def size(self, c)->int: return self._sizes(c)[-1] if self._sizes(c) else 0
-    def held(self, c)->int:
+    def size(self, c:int)->int: return self._sizes(c)[-1] if self._sizes(c) else 0
+    def held(self, c:int)->int:
         s = self._sizes(c)
         if not self.recipe.freeze or len(s) < 2 or self.waits: return 0
         return frozen_size(s[-1], s[-2], s[:-2], self.recipe.policy)
     @property
     def drifts(self)->bool: return self.recipe.drift
-    def watches(self, round)->bool: return round == 0 or (round+1) % self.recipe.period == 0
+    def watches(self, round:int)->bool: return round == 0 or (round+1) % self.recipe.period == 0
 
 # %% ../nbs/concepts/15_multisize.ipynb #efe32096
 @patch
-def look(self:Schedule, sight, x):
+def look(self:Schedule, sight:Sight, x:Tensor):
     "Add the distances of a class in one step; with `common` also those of the images at the last choice"
     r = self.recipe
     if r.judge: return
@@ -114,7 +121,7 @@ def look(self:Schedule, sight, x):
     self.steps += sight.c == 0
 
 @patch
-def measured(self:Schedule, m):
+def measured(self:Schedule, m:Images)->tuple:
     "(distances now, distances to compare them with or None), each 1 or classes x N-1"
     r = self.recipe
     if r.judge: return r.judge(m)[None].expand(len(self.sizes), -1), self.before
@@ -123,7 +130,7 @@ def measured(self:Schedule, m):
 
 # %% ../nbs/concepts/15_multisize.ipynb #8de2b198
 @patch
-def close(self:Schedule, round, m):
+def close(self:Schedule, round:int, m:Images):
     "The end of a round for the images `m`: choose where distances were measured"
     r = self.recipe
     self.trace.append([sum(f(c) for c in range(self.classes))/self.classes for f in (self.size, self.held)])
@@ -137,18 +144,21 @@ def close(self:Schedule, round, m):
     self.before,self.old,self.sums,self.steps = now, m.x.clone(), None, 0
 
 @patch
-def choose(self:Schedule, now, then):
+def choose(self:Schedule, now:Tensor, then:Tensor):
+    "Append the choice of every list of sizes"
     d = self.recipe.decimals
     if d is not None: now,then = [o.round(decimals=d) for o in (now, then)]
     for sizes,a,b in zip(self.sizes, now, then): sizes.append(self.recipe.choose(a, b))
 
 # %% ../nbs/concepts/15_multisize.ipynb #65333b18
 @patch
-def state(self:Schedule):
+def state(self:Schedule)->dict:
+    "Everything that a later round depends on"
     return {k:getattr(self, k) for k in ('sizes', 'sums', 'steps', 'before', 'old', 'trace', 'waits')}
 
 @patch
-def restore(self:Schedule, state, device):
+def restore(self:Schedule, state:dict, device):
+    "Stand where `state` was taken"
     place = lambda v: v.to(device) if isinstance(v, torch.Tensor) else v
     self.__dict__.update({k:place(v) for k,v in state.items()})
 
@@ -158,13 +168,13 @@ methods = ('A', 'B', 'C', 'MDC')
 # %% ../nbs/concepts/15_multisize.ipynb #842a7083
 def riders(
     recipe:MatchingRecipe,
-    data, # the training `ImageSet`
+    data:ImageSet, # the training images
     ipc:int, # stored images a class of the largest set
     seed:int,
-    which=methods, # of A, B, C, MDC
-    sizes=None, # of A; None: all up to `ipc`
-    extra=Multisize(), # MDC's choices, where the recipe has none of its own
-    variants=None # {label: Multisize} that ride along
+    which:tuple=methods, # of A, B, C, MDC
+    sizes:list|None=None, # of A; None: all up to `ipc`
+    extra:Multisize=Multisize(), # MDC's choices, where the recipe has none of its own
+    variants:dict|None=None # {label: Multisize} that ride along
 )->dict: # {name: Images}
     "The images that a comparison needs"
     for o in which:
@@ -182,8 +192,13 @@ def riders(
     return out
 
 # %% ../nbs/concepts/15_multisize.ipynb #7f5b7b20
-def collected(members:dict, which, ipc:int, seed:int)->dict:
-    "{method: {size: CondensedSet}} of the members of a run: A's own sets, prefixes for the others"
+def collected(
+    members:dict, # {name: Images} as `riders` gives them
+    which:tuple, # of A, B, C, MDC, and labels of variants
+    ipc:int,
+    seed:int
+)->dict: # {method: {size: CondensedSet}}
+    "The sets of every method: A's own sets, prefixes for the others"
     whole = {k:condensed(m, seed, member=k) for k,m in members.items()}
     prefixes = lambda s: {n:s.first(n) for n in range(1, s.ipc+1)}
     out = {}                                     # A and B are made of several members, the others have their own name
@@ -200,13 +215,13 @@ def collected(members:dict, which, ipc:int, seed:int)->dict:
 # %% ../nbs/concepts/15_multisize.ipynb #a28815f4
 def together(
     recipe:MatchingRecipe,
-    images, # the training `ImageSet`
+    images:ImageSet, # the training images
     ipc:int, # stored images a class of the largest set
     seed:int,
-    which=methods, # of A, B, C, MDC
-    sizes=None, # of A; None: all up to `ipc`
-    extra=Multisize(), # MDC's choices, unless the recipe has its own
-    batched=None, # all classes at once; None: on a GPU and for small images
+    which:tuple=methods, # of A, B, C, MDC
+    sizes:list|None=None, # of A; None: all up to `ipc`
+    extra:Multisize=Multisize(), # MDC's choices, unless the recipe has its own
+    batched:bool|None=None, # all classes at once; None: on a GPU and for small images
     **kw # to `ride`: checkpoint, every, tick
 )->dict: # {method: {size: CondensedSet}}
     "Condense by several methods over one trajectory of networks (networks that learn from real images)"
@@ -216,17 +231,22 @@ def together(
     return collected(run.members, which, ipc, seed)
 
 # %% ../nbs/concepts/15_multisize.ipynb #ebc18d15
-def _one_of(method, recipe, images, ipc, seed, **kw): return together(recipe, images, ipc, seed, (method,), **kw)[method]
+def _one_of(method:str, recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int, **kw)->dict:
+    "`together` with a single method: {size: CondensedSet}"
+    return together(recipe, images, ipc, seed, (method,), **kw)[method]
 
-def baseline_a(recipe, images, ipc:int, seed:int, **kw)->dict:
+def baseline_a(recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int, **kw)->dict:
     "A set for every size, each from a run of its own (MDC, baseline A): {size: CondensedSet}"
     return _one_of('A', recipe, images, ipc, seed, **kw)
-def baseline_b(recipe, images, ipc:int, seed:int, **kw)->dict:
+
+def baseline_b(recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int, **kw)->dict:
     "`ipc` runs of one image a class, put together (MDC, baseline B): {size: CondensedSet}"
     return _one_of('B', recipe, images, ipc, seed, **kw)
-def baseline_c(recipe, images, ipc:int, seed:int, **kw)->dict:
+
+def baseline_c(recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int, **kw)->dict:
     "One run, prefixes of its set (MDC, baseline C): {size: CondensedSet}"
     return _one_of('C', recipe, images, ipc, seed, **kw)
-def mdc(recipe, images, ipc:int, seed:int, **kw)->dict:
+
+def mdc(recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int, **kw)->dict:
     "One run with the loss of the most learnable subset and freezing (MDC): {size: CondensedSet}"
     return _one_of('MDC', recipe, images, ipc, seed, **kw)

@@ -8,13 +8,16 @@ __all__ = ['watched', 'watch', 'layer_moments', 'Statistics', 'Observer', 'Sums'
 
 # %% ../nbs/concepts/03_observers.ipynb #09e7b5bd
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass,field
+from os import PathLike
 
 import torch
 from .augment import draw
 from .core import Recipe,checksum,drive,load_state,recipe,save_state,stream
+from .data import ImageSet
 from .moments import Moments,map_moments,pool
-from torch import nn
+from torch import Tensor,nn
 
 # %% ../nbs/concepts/03_observers.ipynb #51fd417e
 def watched(net:nn.Module)->dict:
@@ -22,7 +25,10 @@ def watched(net:nn.Module)->dict:
     return {k:m for k,m in net.named_modules() if isinstance(m, (nn.BatchNorm2d, nn.Conv2d))}
 
 @contextlib.contextmanager
-def watch(net:nn.Module, see):
+def watch(
+    net:nn.Module,
+    see:Callable # (name of the layer, its input)
+):
     "Inside, each watched layer calls `see(name, input)` before it runs"
     def hook(name):
         def call(layer, args): see(name, args[0])      # returns nothing: a hook's value would replace the input
@@ -32,7 +38,12 @@ def watch(net:nn.Module, see):
     finally:
         for h in handles: h.remove()
 
-def layer_moments(layer:nn.Module, x, side:int)->dict:
+# %% ../nbs/concepts/03_observers.ipynb #9810f896
+def layer_moments(
+    layer:nn.Module,
+    x:Tensor, # its input, B x C x H x W
+    side:int # pixels of a patch
+)->dict: # of `Moments`
     "Moments of each image at the input of a layer: channels for all, patches of `side` pixels for convolutions"
     return map_moments(x, side if isinstance(layer, nn.Conv2d) else None)
 
@@ -44,33 +55,37 @@ class Statistics(Recipe):
     batch: int = 50           # small enough that feature maps stay in the cache of a CPU
     views: tuple = ()         # augmentation while measuring
     variance: str = 'total'   # of a class: 'total', or 'within' images only (the released code)
-    whole: str = 'measured'   # BatchNorm's Form-1 target: 'measured' in this pass, or 'running' averages (the released code)
+    whole: str = 'measured'   # BatchNorm's Form-1 target: 'measured' in this pass, or 'running' averages (released)
     swap: bool = False        # the released code swaps mean and variance of a class's patches when it saves them
 
     def __post_init__(self):
-        if self.variance not in ('total', 'within'): raise ValueError(f"variance {self.variance!r} is not one of 'total', 'within'")
-        if self.whole not in ('measured', 'running'): raise ValueError(f"whole {self.whole!r} is not one of 'measured', 'running'")
+        for k,ok in dict(variance=('total', 'within'), whole=('measured', 'running')).items():
+            v = getattr(self, k)
+            if v not in ok: raise ValueError(f"{k} {v!r} is not one of {', '.join(map(repr, ok))}")
 
+# %% ../nbs/concepts/03_observers.ipynb #9d5b3701
 @dataclass
 class Observer:
-    "A frozen network and its targets: `whole['layer/channel']` or `['layer/patch']` of K values, `by_class[...]` of classes x K"
+    "A frozen network and its targets"
     net: nn.Module
-    whole: dict = field(default_factory=dict)
-    by_class: dict = field(default_factory=dict)
+    whole: dict = field(default_factory=dict)      # 'layer/channel' or 'layer/patch' -> Moments of K values
+    by_class: dict = field(default_factory=dict)   # the same -> Moments of classes x K
     name: str = ''
     accuracy: float|None = None    # share of the test images that it gets right
 
 # %% ../nbs/concepts/03_observers.ipynb #98901ca4
 class Sums:
     "Running class sums of image moments"
-    def __init__(self, classes): self.classes,self.total = classes,{}
+    def __init__(self, classes:int): self.classes,self.total = classes,{}
 
-    def add(self, name, m:Moments, y):
+    def add(self, name:str, m:Moments, y:Tensor):
+        "Add the moments of a batch's images (B x K) to the sums of their classes"
         v = torch.stack([m.mean, m.var+m.mean**2, m.var], 1).double()                  # B x 3 x K
         if name not in self.total: self.total[name] = v.new_zeros(self.classes, *v.shape[1:])
         self.total[name].index_add_(0, y, v)
 
-    def moments(self, name, n, variance='total'):
+    def moments(self, name:str, n:Tensor, variance:str='total')->Moments:
+        "Moments of the classes, which have `n` images each"
         mean,square,within = (self.total[name]/n[:,None,None]).unbind(1)
         return Moments(mean, square-mean**2 if variance == 'total' else within)
 
@@ -78,7 +93,7 @@ class Sums:
 class Pass:
     "One pass over the data that adds up what each watched layer sees; a loop for `core.drive`"
     advice = "the network's weights or its activations are not finite: train it again, with a lower rate"
-    def __init__(self, net, data, recipe, seed):
+    def __init__(self, net:nn.Module, data:ImageSet, recipe:Statistics, seed:int):
         self.net,self.data,self.recipe,self.seed = net.eval().requires_grad_(False), data, recipe, seed
         self.layers,self.sums,self.at = watched(net), Sums(len(data.classes)), 0
         self.parts = torch.arange(len(data)).split(recipe.batch)
@@ -87,7 +102,9 @@ class Pass:
     @property
     def done(self)->bool: return self.at == len(self.parts)
     def state(self)->dict: return dict(total=self.sums.total, at=self.at)
-    def restore(self, state:dict): self.sums.total,self.at = {k:v.to(self.data.y.device) for k,v in state['total'].items()}, state['at']
+    def restore(self, state:dict):
+        self.sums.total = {k:v.to(self.data.y.device) for k,v in state['total'].items()}
+        self.at = state['at']
 
     @torch.no_grad()
     def advance(self):
@@ -95,7 +112,8 @@ class Pass:
         idx = self.parts[self.at]
         x,y = self.data.take(idx)
         def see(name, f):
-            for stat,m in layer_moments(self.layers[name], f, self.recipe.side).items(): self.sums.add(f'{name}/{stat}', m, y)
+            found = layer_moments(self.layers[name], f, self.recipe.side)
+            for stat,m in found.items(): self.sums.add(f'{name}/{stat}', m, y)
         x = draw(self.recipe.views, len(idx), stream(self.seed, 'observe', self.at))(x)
         with watch(self.net, see): self.net(x.contiguous(memory_format=torch.channels_last))
         self.at += 1
@@ -103,38 +121,46 @@ class Pass:
 # %% ../nbs/concepts/03_observers.ipynb #2f2b5a8c
 def observe(
     net:nn.Module, # trained; takes images in [0,1]
-    data, # the training `ImageSet`
+    data:ImageSet, # the training images
     recipe:Statistics=Statistics(),
     seed:int=0, # of the views
-    checkpoint=None, # a path: continue from it, write it now and then
+    checkpoint:str|PathLike|None=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
-    tick=None, # called after each batch
+    tick:Callable|None=None, # called after each batch
     **about # name, accuracy
 )->Observer:
     "Measure the targets of every watched layer in one pass over `data` (EDC, Sec. 3.3)"
     run = drive(Pass(net, data, recipe, seed), checkpoint, every, tick)
     return Observer(net, *targets(run.sums, data.counts.to(data.y.device), recipe, run.layers), **about)
 
-def targets(sums, counts, recipe, layers):
+# %% ../nbs/concepts/03_observers.ipynb #8105eada
+def targets(
+    sums:Sums,
+    counts:Tensor, # images of each class
+    recipe:Statistics,
+    layers:dict # {name: watched layer}
+)->tuple[dict,dict]:
     "(whole, by_class) from the sums of a pass over the data"
     total = {k:sums.moments(k, counts) for k in sums.total}
     whole = {k:Moments(*(v.float() for v in pool(m, counts.double()))) for k,m in total.items()}
     if recipe.whole == 'running':
-        whole |= {f'{k}/channel':Moments(m.running_mean, m.running_var) for k,m in layers.items() if isinstance(m, nn.BatchNorm2d)}
+        norms = {k:m for k,m in layers.items() if isinstance(m, nn.BatchNorm2d)}
+        whole |= {f'{k}/channel':Moments(m.running_mean, m.running_var) for k,m in norms.items()}
     by_class = {k:Moments(*(v.float() for v in sums.moments(k, counts, recipe.variance))) for k in total}
     if recipe.swap: by_class = {k:Moments(m.var, m.mean) if k.endswith('patch') else m for k,m in by_class.items()}
     return whole, by_class
 
 # %% ../nbs/concepts/03_observers.ipynb #8d654aa4
-def save_observer(obs:Observer, path, **card):
+def save_observer(obs:Observer, path:str|PathLike, **card):
     "Write network and targets; `card` adds what the caller wants to remember"
     plain = lambda d: {k:list(m) for k,m in d.items()}
     save_state(path, dict(net=obs.net.state_dict(), whole=plain(obs.whole), by_class=plain(obs.by_class)),
         kind='Observer', name=obs.name, accuracy=obs.accuracy, **card)
 
-def load_observer(path, net:nn.Module, device='cpu')->Observer:
+def load_observer(path:str|PathLike, net:nn.Module, device:str='cpu')->Observer:
     "Read what `save_observer` wrote into a network of the same kind"
     state,card = load_state(path, device)
     net.load_state_dict(state['net'])
     read = lambda d: {k:Moments(*m) for k,m in d.items()}
-    return Observer(net.to(device).eval().requires_grad_(False), read(state['whole']), read(state['by_class']), card['name'], card['accuracy'])
+    net = net.to(device).eval().requires_grad_(False)
+    return Observer(net, read(state['whole']), read(state['by_class']), card['name'], card['accuracy'])

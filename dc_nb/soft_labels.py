@@ -8,15 +8,18 @@ __all__ = ['regimes', 'ensemble', 'mse_gt', 'kl', 'live', 'fixed', 'folded', 'La
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #6d2e487e
 import copy
+from collections.abc import Callable
 from math import ceil,log2
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from .core import Registry,along,checksum,drive
+from .data import ImageSet
 from .models import AvgPool,InstanceNorm,Normalise
-from .train import batch_parts,batch_view,hard
+from .train import Training,batch_parts,batch_view,hard
 from numpy.lib.format import open_memmap
 from torch import Tensor,fx,nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -31,7 +34,12 @@ def ensemble(
     return torch.stack([net(x).float() for net in nets]).mean(0)
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #b79f13bc
-def mse_gt(logits:Tensor, soft:Tensor, y:Tensor, ce:float=.025)->Tensor:
+def mse_gt(
+    logits:Tensor, # of the student, B x classes
+    soft:Tensor, # of the teachers, B x classes
+    y:Tensor, # classes, B
+    ce:float=.025 # weight of the class
+)->Tensor:
     "Squared error to the soft logits plus `ce` times cross-entropy with the class (EDC, Sec. 3.7)"
     return F.mse_loss(logits.float(), soft.float()) + ce*F.cross_entropy(logits.float(), y)
 
@@ -44,23 +52,26 @@ def kl(logits:Tensor, soft:Tensor, y:Tensor, tau:float=20.)->Tensor:
 regimes = Registry('label regimes')
 
 @regimes
-def live(loss, data, nets, training, seed):
+def live(loss:Callable, data:ImageSet, nets:list, training:Training, seed:int)->Callable:
     "Ask the observers about every view"
     def objective(logits, x, y, idx, epoch): return loss(logits, ensemble(nets, x), y)
     return objective
 
 @regimes
-def fixed(loss, data, nets, training, seed, table=None):
+def fixed(loss:Callable, data:ImageSet, nets:list, training:Training, seed:int, table:Tensor|None=None)->Callable:
     "One soft label an image: those of `table` (n x classes logits), else what the observers say of the image itself"
-    if table is None: table = torch.cat([ensemble(nets, data.take(idx)[0]) for idx in torch.arange(len(data)).split(250)])
+    parts = torch.arange(len(data)).split(250)
+    if table is None: table = torch.cat([ensemble(nets, data.take(idx)[0]) for idx in parts])
     def objective(logits, x, y, idx, epoch): return loss(logits, table[along(idx, table)], y)
     return objective
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #72d35250
 class _Leaves(fx.Tracer):
     "Our own layers are not looked into"
-    def is_leaf_module(self, m, name): return isinstance(m, (InstanceNorm, AvgPool, Normalise)) or super().is_leaf_module(m, name)
+    def is_leaf_module(self, m, name):
+        return isinstance(m, (InstanceNorm, AvgPool, Normalise)) or super().is_leaf_module(m, name)
 
+# %% ../nbs/concepts/09_soft_labels.ipynb #456608de
 def folded(
     net:nn.Module # in eval mode
 )->nn.Module: # a copy, or `net` itself where its graph cannot be traced
@@ -71,7 +82,8 @@ def folded(
     modules = dict(net.named_modules())
     for node in list(graph.nodes):
         before = node.args[0] if node.op == 'call_module' and node.args else None
-        if not isinstance(modules.get(node.target), nn.BatchNorm2d) or before.op != 'call_module' or len(before.users) > 1: continue
+        if not isinstance(modules.get(node.target), nn.BatchNorm2d): continue
+        if before.op != 'call_module' or len(before.users) > 1: continue
         if type(conv := modules[before.target]) is not nn.Conv2d: continue
         net.set_submodule(before.target, fuse_conv_bn_eval(conv, modules[node.target]))
         net.set_submodule(node.target, nn.Identity())
@@ -82,23 +94,29 @@ class Labelling:
     "Ask the teachers about every view of a training run to come; a loop for `core.drive` that fills `table`"
     terms,advice = ('a label',), 'a teacher gives logits that half precision cannot hold'
     def __init__(self,
-        data, # the images that are labelled, n of them
+        data:ImageSet, # the images that are labelled, n of them
         nets:list, # teachers in eval mode
-        training, # epochs, batch and views of the run
+        training:Training, # epochs, batch and views of the run
         seed:int, # of the run
-        path=None, # of the .npy file; None keeps the table in memory
+        path:str|PathLike|None=None, # of the .npy file; None keeps the table in memory
         together:int=250 # views that are asked at once
     ):
         self.data,self.training,self.seed,self.at = data, training, seed, 0
         self.nets = [folded(net) for net in nets]
-        shape = training.epochs, len(data), len(data.classes)
-        fresh = path is None or not Path(path).exists()
-        self.table = np.zeros(shape, 'f2') if path is None else open_memmap(path, 'w+' if fresh else 'r+', 'f2', shape if fresh else None)
-        if self.table.shape != shape: raise ValueError(f"{path} holds a table of {self.table.shape}, this run needs {shape}; delete it")
+        self.table = self._table(path, (training.epochs, len(data), len(data.classes)))
         per = max(1, together//min(training.batch, len(data)))
         n = len(batch_parts(len(data), training.batch, seed, 0))
-        self.groups = [[(j//n, j%n) for j in range(i, min(i+per, n*training.epochs))] for i in range(0, n*training.epochs, per)]
+        every = n*training.epochs
+        self.groups = [[(j//n, j%n) for j in range(i, min(i+per, every))] for i in range(0, every, per)]
         self.key = f'{training.key}-{seed}-{data.checksum}-' + '-'.join(checksum(net.state_dict()) for net in nets)
+
+    def _table(self, path, shape):
+        if path is None: return np.zeros(shape, 'f2')
+        fresh = not Path(path).exists()
+        table = open_memmap(path, 'w+' if fresh else 'r+', 'f2', shape if fresh else None)
+        if table.shape != shape:
+            raise ValueError(f"{path} holds a table of {table.shape}, this run needs {shape}; delete it")
+        return table
 
     @property
     def done(self)->bool: return self.at == len(self.groups)
@@ -114,39 +132,54 @@ class Labelling:
         for epoch,i in self.groups[self.at]:
             idx = batch_parts(len(self.data), self.training.batch, self.seed, epoch)[i]
             view = batch_view(self.training.views, len(idx), self.seed, epoch, i)
-            where.append((epoch, idx.numpy())); views.append(view(self.data.take(idx)[0]))
+            where.append((epoch, idx.numpy()))
+            views.append(view(self.data.take(idx)[0]))
         soft = ensemble(self.nets, torch.cat(views).contiguous(memory_format=torch.channels_last)).half().cpu()
         for (epoch,idx),part in zip(where, soft.split([len(v) for v in views])): self.table[epoch,idx] = part.numpy()
         self.at += 1
         return soft.float().abs().max()
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #a01d9238
-def label_table(data, nets, training, seed)->Tensor: # epochs x n x classes, half precision
+def label_table(
+    data:ImageSet,
+    nets:list, # teachers in eval mode
+    training:Training, # epochs, batch and views of the run
+    seed:int # of the run
+)->Tensor: # epochs x n x classes, half precision
     "The labels of every view of a training run to come (FKD), in memory"
     return torch.from_numpy(drive(Labelling(data, nets, training, seed)).table)
 
-def from_table(loss, table:Tensor):
+def from_table(
+    loss:Callable,
+    table:Tensor # epochs x n x classes
+)->Callable:
     "The objective of a student whose labels are written down: it must have the table's seed, batch, views and epochs"
     def objective(logits, x, y, idx, epoch): return loss(logits, along(table[epoch,idx], y), y)
     return objective
 
+# %% ../nbs/concepts/09_soft_labels.ipynb #9933123d
 @regimes
-def stored(loss, data, nets, training, seed):
+def stored(loss:Callable, data:ImageSet, nets:list, training:Training, seed:int)->Callable:
     "Live labels written down beforehand: the student of the same seed meets the same views"
     return from_table(loss, label_table(data, nets, training, seed))
 
-# %% ../nbs/concepts/09_soft_labels.ipynb #5ba16e2a
-def no_teacher(loss, data, nets, training, seed):
+def no_teacher(loss:Callable, data:ImageSet, nets:list, training:Training, seed:int)->Callable:
     "Hard labels: cross-entropy with the class"
     return hard
 regimes['hard'] = no_teacher
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #7775ab75
-def label_bytes(regime:str, n:int, classes:int, epochs:int)->int:
+def label_bytes(
+    regime:str,
+    n:int, # images
+    classes:int,
+    epochs:int # of the student
+)->int:
     "Bytes of the labels of `n` images (half-precision soft labels)"
-    soft = 2*n*classes
-    return {'hard': ceil(n*ceil(log2(classes))/8), 'fixed': soft, 'stored': epochs*soft, 'live': ceil(n*ceil(log2(classes))/8)}[regime]
+    soft,bits = 2*n*classes, ceil(n*ceil(log2(classes))/8)
+    return {'hard': bits, 'fixed': soft, 'stored': epochs*soft, 'live': bits}[regime]
 
 def teacher_bytes(regime:str, nets:list)->int:
     "Bytes of the networks that must be kept: the live regime asks them during training"
-    return sum(t.numel()*t.element_size() for net in nets for t in net.state_dict().values()) if regime == 'live' else 0
+    if regime != 'live': return 0
+    return sum(t.numel()*t.element_size() for net in nets for t in net.state_dict().values())

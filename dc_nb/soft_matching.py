@@ -6,21 +6,31 @@
 __all__ = ['gap', 'per_class', 'batch_mixture', 'soft_gap']
 
 # %% ../nbs/concepts/04_soft_matching.ipynb #b3297e51
+from collections.abc import Callable
+
 import torch
 from .moments import Moments,pool
 from torch import Tensor
 
 # %% ../nbs/concepts/04_soft_matching.ipynb #2b72cf38
-def gap(a:Moments, b:Moments)->Tensor:
+def gap(
+    a:Moments, # ... x K
+    b:Moments # ... x K
+)->Tensor: # ...
     "Distance of means plus distance of variances, over the last axis (EDC, Eq. 2)"
     return torch.linalg.vector_norm(a.mean-b.mean, dim=-1) + torch.linalg.vector_norm(a.var-b.var, dim=-1)
 
 # %% ../nbs/concepts/04_soft_matching.ipynb #56dce5a8
-def per_class(seen, whole, class_targets, weights):
+def per_class(
+    seen:Moments, # of the synthetic images, each class: classes x K
+    whole:Moments, # of all synthetic images: K
+    class_targets:Moments, # of the real images, each class: classes x K
+    weights:Tensor # share of each class, sums to 1
+)->Tensor:
     "The paper: every class against its own target, weighted by its share"
     return (weights*gap(seen, class_targets)).sum()
 
-def batch_mixture(seen, whole, class_targets, weights):
+def batch_mixture(seen:Moments, whole:Moments, class_targets:Moments, weights:Tensor)->Tensor:
     "The released code: the batch as one cloud against the average of its classes' targets"
     return gap(whole, Moments(*(weights @ t for t in class_targets)))
 
@@ -31,7 +41,7 @@ def soft_gap(
     class_targets:Moments, # of the real images, each class: classes x K
     class_weights:Tensor, # p(c), any positive scale
     alpha:float=.5, # 1: Form 1 only (plain statistical matching), 0: Form 2 only
-    form2=per_class, # or `batch_mixture`
+    form2:Callable=per_class, # or `batch_mixture`
     whole:Moments|None=None # of all synthetic images; None: pooled from `seen`
 )->Tensor:
     "Soft category-aware matching of one layer (EDC, Eq. 5)"
