@@ -20,7 +20,7 @@ from .multisize import Multisize
 from .recipes import TrajectoryStudy,trajectory_sizes,trajectory_study
 from .runs import Run,blank,common_row,difference_of,enough_images,fit_disk,numbers,sized,student,timed
 from .stages import Stage,choices,network_roots
-from .trajectory_matching import Expert,Trajectories,at_learned_rate,begin,condensed,packed
+from .trajectory_matching import Expert,Trajectories,begin,condensed,packed
 from pydantic import Field
 from safetensors import safe_open
 
@@ -147,8 +147,7 @@ def gathered(run:MttRun, values:list)->dict:
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #26325f3c
 def student_of(run:MttRun, name:str, n:int, seed:int)->Stage:
     "A student of the first `n` images a class of the set `name`"
-    own = dict(settled=at_learned_rate) if run.study.learned else {}
-    return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n], (name, n, *own), **own)
+    return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n], (name, n))
 
 def students(run:MttRun)->dict:
     "{name: {size: stages of its students}}, with 'random' at the end"
