@@ -4,23 +4,28 @@
 
 # %% auto #0
 __all__ = ['Mtt', 'compared', 'trajectory_study_of', 'of_set', 'MttRun', 'Kept', 'expert', 'images', 'gathered', 'student_of',
-           'students', 'trajectory_scores', 'trajectory_row', 'trajectory_results']
+           'students', 'trajectory_scores', 'trajectory_row', 'trajectory_results', 'within', 'side_by_side',
+           'beside_others', 'summary']
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #6b9c0c5c
 from functools import cached_property,partial
+from time import process_time
 from typing import Annotated
 
 import torch
 from .core import drive,flatten,seed_of
-from .evaluation import score
+from .coresets import random
+from .evaluation import Score,evaluate,paired,score
 from .experiments import Common,ParameterError,families,networks,number,positive,repeats,roomy,text,whole
+from .gradient_matching import Images,Matching
+from .gradient_matching import begin as start_of,condensed as set_of
 from .gradients import coupled
 from .matching_runs import averages,evaluated,random_student
 from .multisize import Multisize
-from .recipes import TrajectoryStudy,trajectory_sizes,trajectory_study
+from .recipes import TrajectoryStudy,matching_sizes,matching_study,trajectory_sizes,trajectory_study
 from .runs import Run,blank,common_row,difference_of,enough_images,fit_disk,numbers,sized,student,timed
 from .stages import Stage,choices,network_roots
-from .trajectory_matching import Expert,Trajectories,begin,condensed,packed
+from .trajectory_matching import Expert,Trajectories,begin,condensed,match_trajectories,packed
 from pydantic import Field
 from safetensors import safe_open
 
@@ -174,3 +179,38 @@ def trajectory_results(run:MttRun)->dict:
     "All stages one after the other: sets, scores, row; nothing is written but caches"
     scores = trajectory_scores(run)
     return dict(run.made, scores=scores, row=trajectory_row(run, scores))
+
+# %% ../nbs/experiments/19_trajectory_runs.ipynb #b2b97590
+def within(seconds:float, recipe, images, ipc:int, seed:int)->tuple:
+    "(set, rounds) of loop 2 in whole rounds, until `seconds` of a processor are over"
+    run = Matching(recipe.but(rounds=10**6), images, dict(set=Images(recipe, start_of(recipe, images, ipc, seed), images)), seed)
+    begun = process_time()
+    while run.step or process_time()-begun < seconds: run.advance()
+    return set_of(run.members['set'], seed), run.round
+
+def side_by_side(study, images, test, ipc:int, seed:int, others=('dc', 'dsa'))->dict:
+    "{set: (accuracy of a student, seconds, rounds)} of one whole run"
+    begun = process_time()
+    mine = match_trajectories(study.matching, images, ipc, seed)
+    seconds = process_time()-begun
+    of = {k:within(seconds, matching_sizes['small'](matching_study(images.name, ipc, k), ipc).matching, images, ipc, seed) for k in others}
+    sets = dict(mtt=(mine, None), **of, random=(random(images, ipc, seed), None))
+    judged = lambda s: evaluate(s, test, study.protocol, seed).mean
+    return {k:dict(accuracy=judged(s), seconds=round(seconds, 1), rounds=n) for k,(s,n) in sets.items()}
+
+# %% ../nbs/experiments/19_trajectory_runs.ipynb #2c531296
+def beside_others(study, images, test, ipc:int, runs:int)->dict:
+    "A row of `runs` whole runs: accuracies of MTT, of DC and DSA at equal budget, and of random images"
+    each = [side_by_side(study, images, test, ipc, s) for s in range(runs)]
+    scores = [dict(set=k, ipc=ipc, accuracies=[o[k]['accuracy'] for o in each], rounds=[o[k]['rounds'] for o in each]) for k in each[0]]
+    return dict(run='trajectories', scale='small run', dataset=images.name, data=images.checksum, method='mtt', recipe=study.key, changes=trajectory_study(images.name, ipc).diff(study),
+        runs=runs, scores=scores, seconds=[o['mtt']['seconds'] for o in each])
+
+def summary(row:dict)->list:
+    "A line for each set: accuracy, and the difference to MTT, paired over the runs"
+    of = {o['set']:Score(tuple(o['accuracies'])) for o in row['scores']}
+    def gap(k):
+        m,half = paired(of['mtt'], of[k])
+        return f'{100*m:+.1f} ± {100*half:.1f}'
+    rounds = {o['set']:', '.join(str(r) for r in o['rounds'] if r is not None) for o in row['scores']}
+    return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n, 'MTT minus this, points':gap(k) if k != 'mtt' else None, 'rounds':rounds[k] or None} for k,s in of.items()]
