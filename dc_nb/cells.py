@@ -17,7 +17,7 @@ from .ablations import ablations,mdc_ablations
 from .augment import dsa,flip,normalised,shift
 from .core import Recipe,Registry,spell
 from .multisize import Multisize
-from .recipes import MatchingStudy,Study,letters,matching_study,study
+from .recipes import MatchingStudy,Study,TrajectoryStudy,as_others,letters,matching_study,study,trajectory_study
 from .train import cosine,smoothing
 
 # %% ../nbs/experiments/12_cells.ipynb #b751b1a6
@@ -64,7 +64,7 @@ data_names = {
     'ImageNet-10':'imagenet10', 'ImageNet-1k':'imagenet1k'}
 method_names = {
     'EDC':'edc', 'SRe2L':'sre2l', 'CDA':'cda', 'G-VBSM':'gvbsm', 'RDED':'rded',
-    'DC':'dc', 'DSA':'dsa', 'IDC':'idc', 'DREAM':'dream', 'MDC':'mdc'} | {f'Baseline-{k}':'idc' for k in 'ABC'}
+    'DC':'dc', 'DSA':'dsa', 'IDC':'idc', 'DREAM':'dream', 'MDC':'mdc', 'MTT':'mtt'} | {f'Baseline-{k}':'idc' for k in 'ABC'}
 network_names = {
     'ResNet-18':'resnet18', 'ResNet-50':'resnet50', 'ResNet-101':'resnet101',
     'MobileNet-V2':'mobilenet_v2', 'ShuffleNet-V2':'shufflenet_v2_x0_5', 'EfficientNet-B0':'timm/efficientnet_b0',
@@ -106,7 +106,7 @@ class Reason:
 def own(l:Line, method:str|None=None)->Cell:
     "The method's study of the data set, with the printed student"
     method,data,ipc = method or method_names[l.method], data_names[l.dataset], int(l.ipc)
-    s = study(data, ipc, method)
+    s = (trajectory_study if method == 'mtt' else study)(data, ipc, method)
     if data == 'imagenet1k' and method == 'edc': s = labelled_by_four(s)
     return Cell(data, ipc, ipc, method, s.but(protocol__student=network_of(l)))
 
@@ -138,6 +138,7 @@ def on(*names):
 def main(l):
     "EDC, Tables 1 and 25: methods as they are"
     if l.method in ('TESLA', 'WMDD'): return unsaid(f"quoted from {l.method}'s paper; EDC prints no setting")
+    if (l.method, l.dataset) == ('MTT', 'Tiny-ImageNet'): return unsaid("quoted from MTT's paper, of other networks and batches than on CIFAR; EDC prints no setting")
     return own(l)
 
 @on('Table 2')
@@ -211,7 +212,8 @@ def averaged(l):
 # %% ../nbs/experiments/12_cells.ipynb #6bf83d7a
 @on('Table 11', 'Section 4 text')
 def guided(l):
-    "EDC, Table 11: five or eight observers of G-VBSM"
+    "EDC, Table 11: five or eight observers of G-VBSM; MTT's hundred experts"
+    if l.method == 'MTT': return own(l)
     return varied(own(l), 'backbones', '8 observers' if '8 backbones' in l.setting else '5 observers')
 
 @on('Table 12')
@@ -282,6 +284,7 @@ def with_own_loops(s:MatchingStudy, method:str, ipc:int)->MatchingStudy:
 
 @cache
 def _matching(dataset, ipc, method, student):
+    if method == 'mtt': return as_others(trajectory_study(dataset, ipc)).but(protocol__student=student)
     s = matching_study(dataset, ipc, method)
     return (with_own_loops(s, method, ipc) if method in own_views else s).but(protocol__student=student)
 
@@ -333,13 +336,14 @@ def by_class(l):
 
 # %% ../nbs/experiments/12_cells.ipynb #023a123e
 _accuracies = ('top1_acc', 'accuracy', 'diff_of_row_mean')
-not_built = ('MTT', 'SDC')
+not_built = dict(SDC="quoted from SDC's paper; MDC says neither how it parts a set into components nor its loss")
 
 def impossible(l:Line)->Reason|None:
     "Why no student's accuracy can be this number"
     if not l.metric.startswith(_accuracies): return Reason('not an accuracy of a student', l.metric.replace('_', ' '))
     if l.metric.startswith(('top1_acc_row_mean', 'diff')): return derived(l)
-    if l.method.split('-')[0] in not_built: return Reason('method not built', l.method)
+    name = l.method.split('-')[0]
+    if name in not_built: return Reason('method not built', f'{l.method}: {not_built[name]}')
 
 def _printed(l): return l.table, l.dataset, l.ipc, l.method, l.network, l.setting
 
@@ -394,7 +398,7 @@ def _at(paper, index):
     if not 0 <= int(index) < n: raise IndexError(f"index {index} is not right: {paper} has the lines 0..{n-1}")
     return lines(paper)[int(index)]
 
-def cell(line)->Study|MatchingStudy|Reason:
+def cell(line)->Study|MatchingStudy|TrajectoryStudy|Reason:
     "The study whose run would give a published number, or the reason why there is none"
     p = place(line_of(line))
     return p.study if isinstance(p, Cell) else p
@@ -447,7 +451,7 @@ def is_published(dataset:str, ipc:int, study:Recipe)->bool:
 def spellings(s:Recipe)->list:
     "The study in the forms in which a run may have planned it"
     out = [s, _plain(s)]
-    if isinstance(s, MatchingStudy): return out if s.matching.extra else [*out, s.but(matching__extra=Multisize())]
+    if isinstance(s, (MatchingStudy, TrajectoryStudy)): return out if s.matching.extra else [*out, s.but(matching__extra=Multisize())]
     stretched = dict(protocol__training__schedule=partial(smoothing, zeta=2.))
     return out + [o.but(**stretched) for o in out if o.protocol.training.schedule is smoothing]
 

@@ -47,7 +47,7 @@ def notebook(name:str)->Path:
         if (d/f'{name}.ipynb').exists(): return d/f'{name}.ipynb'
     raise click.ClickException(f"{name}.ipynb is not in {here/'notebooks'}: this installation is not complete")
 
-runs = ('edc', 'mdc', 'ablation')
+runs = ('edc', 'mdc', 'mtt', 'ablation')
 
 def parameters(what:str)->dict:
     "{name: (type, default, help)} of a run's parameters, as text"

@@ -139,11 +139,6 @@ def reached(
         elif parsed(f'{module}.{name}'): seen.add((f'{module}.{name}', None))       # a module: its names follow by `module.name`
     return dict(sorted(out.items()))
 
-def root(f)->tuple:
-    "(module, name) of a function or class, of 'module.name', or of 'module:Class.method'"
-    if isinstance(f, str): return tuple(f.split(':')) if ':' in f else tuple(f.rsplit('.', 1))
-    return getattr(f, '__module__', None), f.__qualname__.split('.')[0]
-
 # %% ../nbs/library/02_digests.ipynb #08594d7f
 def _text(f)->str:
     "Source of a function or of the methods of a class; its bytecode where the source is gone"

@@ -15,12 +15,14 @@ from .condensed import CondensedSet
 from .data import as_images
 from .edc_runs import Edc,EdcRun,study_of,synthesis,with_labels
 from .evaluation import Score,evaluate,paired,score
-from .experiments import ParameterError,check
-from .matching_runs import Mdc,MdcRun,matching_study_of
+from .experiments import ParameterError,check,run_kind
+from .matching_runs import Mdc,matching_study_of
 from .observers import Observer
-from .recipes import MatchingStudy,Study,named
+from .recipes import named
 from .runs import given,student,subset
 from .sets import ImageSet
+from .trajectory_matching import at_learned_rate
+from .trajectory_runs import Mtt,trajectory_study_of
 
 # %% ../nbs/library/16_door.ipynb #e04ee739
 def parts_of(source, root=None, **options)->tuple:
@@ -35,11 +37,11 @@ def parts_of(source, root=None, **options)->tuple:
 def run_of(data:tuple, ipc:int, method='edc', **parameters):
     "The run that condenses these parts with a recipe's name or a recipe"
     recipe = named.find(method) if isinstance(method, str) else method
-    kind,make = (Mdc, MdcRun) if isinstance(recipe, MatchingStudy) else (Edc, EdcRun)
-    if not isinstance(recipe, (Study, MatchingStudy)): raise ParameterError(f"method = {method!r} is not right: give a name of dc_nb.recipes.named, or a Study")
+    make = run_kind(recipe)
+    kind = make.parameters
     network = parameters.pop('network', None)
     if kind is Mdc: parameters.setdefault('compare', 'MDC' if recipe.matching.extra else 'C')         # that set alone, not its rivals
-    if network: parameters |= dict(network=network) if kind is Mdc else dict(observers=network if isinstance(network, str) else ','.join(network))
+    if network: parameters |= dict(network=network) if 'network' in kind.model_fields else dict(observers=network if isinstance(network, str) else ','.join(network))
     p = check(dict(parameters, dataset=data[0].name, ipc=ipc, **dict(method=method) if isinstance(method, str) else {}), kind)
     return make(p, None if isinstance(method, str) else recipe, data)
 
@@ -47,7 +49,7 @@ def run_of(data:tuple, ipc:int, method='edc', **parameters):
 def condense(
     source, # a name, a folder, a .npz, (images, labels), a PyTorch dataset, an `ImageSet`, or (training part, test part)
     ipc:int=10, # images a class
-    method='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'rded', ...) or a `Study` of your own
+    method='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'mtt', 'rded', ...) or a study of your own
     preset:str='small', # budget: 'small', 'cpu' or 'paper'
     network=None, # networks that guide the images, names with commas; None: what the preset says
     out=None, # a folder for caches: a second call with it reads what the first one made; None: nothing is kept
@@ -95,9 +97,11 @@ def judged(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     if test is None: raise ParameterError('give the test images: a set from a file does not know them')
     test,m = as_images(test, split='test'), condensed.meta
     method = m.get('method') if m.get('method') in named else 'edc'
-    kind = Mdc if isinstance(named[method], MatchingStudy) else Edc
+    kind = run_kind(named[method]).parameters
     kept = {k:v for k,v in m.get('parameters', {}).items() if k in ('preset', 'epochs', 'regime', 'student', 'zeta') and ':' not in str(v)}
     p = check(dict(kept, method=method, ipc=max(2, condensed.ipc), dataset=m.get('data', 'digits')), kind)
-    protocol = (study_of(p, test.shape[-1], condensed.classes) if kind is Edc else matching_study_of(p, test.shape[-1])).protocol
+    study = study_of(p, test.shape[-1], condensed.classes) if kind is Edc else {Mdc:matching_study_of, Mtt:trajectory_study_of}[kind](p, test.shape[-1])
+    protocol = study.protocol
+    if getattr(study, 'learned', False) and 'step_size' in m: protocol = protocol.but(training=at_learned_rate(protocol.training, condensed))
     if protocol.regime in ('live', 'stored') and condensed.table is None: protocol = protocol.but(regime='hard' if condensed.labels is None else 'fixed')
     return Comparison(evaluate(condensed, test, protocol, p.seed, repeats=1 if condensed.table is not None else seeds), None, protocol.student)

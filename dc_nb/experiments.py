@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['whole', 'number', 'repeats', 'positive', 'share', 'text', 'families', 'ParameterError', 'Common', 'networks',
-           'wording', 'has_device', 'plain', 'check', 'home', 'writable', 'roomy', 'append_row', 'rows']
+           'wording', 'has_device', 'plain', 'check', 'run_kind', 'home', 'writable', 'roomy', 'append_row', 'rows']
 
 # %% ../nbs/experiments/05_experiments.ipynb #4bbbabd3
 import errno,fcntl,json,os,shutil
@@ -100,7 +100,13 @@ def check(namespace:dict, kind)->Common:
     return p
 
 # %% ../nbs/experiments/05_experiments.ipynb #3a13fd01
-families = Registry('kinds of run')        # name: class of the run, with its `parameters`; filled by edc_runs, matching_runs, ...
+families = Registry('kinds of run')        # name: class of the run, with its `parameters`; filled by edc_runs, matching_runs, trajectory_runs, ...
+
+def run_kind(recipe):
+    "The class of runs that condense by `recipe`; raises `ParameterError` where there is none"
+    found = next((f for f in families.values() if isinstance(recipe, f.parameters.family)), None)
+    if found is None: raise ParameterError(f"{recipe!r} is not right: give a name of dc_nb.recipes.named, or a study")
+    return found
 
 # %% ../nbs/experiments/05_experiments.ipynb #fca73074
 def home()->Path:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['budget', 'additions', 'only_smaller', 'score_of', 'of_edc', 'varied_in', 'called', 'of_ablations', 'members',
-           'of_mdc', 'measured', 'beside', 'combined', 'ledger', 'coverage', 'entry', 'as_table', 'footnote',
+           'of_mdc', 'of_mtt', 'measured', 'beside', 'combined', 'ledger', 'coverage', 'entry', 'as_table', 'footnote',
            'letters_table', 'letter_step', 'letters_frame', 'letters_figure', 'keep_figure']
 
 # %% ../nbs/experiments/13_ledger.ipynb #788e03ad
@@ -22,18 +22,19 @@ from .core import aside,spell,table
 from .evaluation import Score,paired
 from .experiments import home,rows
 from .multisize import Multisize
-from .recipes import matching_study,named,sized_study,study
+from .recipes import matching_study,named,sized_study,study,trajectory_study
 from .report import percent,published,save_figure
 
 # %% ../nbs/experiments/13_ledger.ipynb #72800c60
 budget = {'protocol.student', *(f'protocol.training.{k}' for k in ('epochs', 'batch', 'ema', 'optimiser')),
     'observers', 'squeeze.epochs', 'synthesis.steps', 'synthesis.batch',
-    *(f'matching.{k}' for k in ('network', 'rounds', 'steps', 'learn', 'rate', 'extra.period'))}
+    *(f'matching.{k}' for k in ('network', 'rounds', 'steps', 'learn', 'rate', 'extra.period',
+        'experts', 'expert.epochs', 'expert.batch', 'expert.optimiser', 'latest', 'span', 'iterations', 'step_size', 'step_rate'))}
 
 def only_smaller(r:dict)->bool:
     "Whether a row's study differs from the method's own, on its data set, in its budget alone"
     if r['method'] not in named or 'changes' not in r: return False
-    usual = (matching_study if r['run'] == 'mdc' else study)(r['dataset'], r['ipc'], r['method'])
+    usual = dict(mdc=matching_study, mtt=trajectory_study).get(r['run'], study)(r['dataset'], r['ipc'], r['method'])
     free = budget | set(named[r['method']].diff(usual))
     return all(k in free or k == 'matching.extra' and _mdc_added(*v) for k,v in r['changes'].items())
 
@@ -105,10 +106,19 @@ def of_mdc(r:dict)->list:
         if every and name not in 'AB': out.append(score_of(r, *who, r['averages'][name], size='avg'))
     return out
 
+# %% ../nbs/experiments/13_ledger.ipynb #e7d5c477
+def of_mtt(r:dict)->list:
+    "The scores of a row of mtt.jsonl"
+    s,own,random = studies().get(r['recipe']), only_smaller(r), r['scores'].get('random', {})
+    who = dict(MTT=('mtt', '' if own else None, s), MDC=('mtt', 'MDC' if own else None, None))
+    sizes = [score_of(r, *who[k], v, random.get(n), size=int(n)) for k,by in r['scores'].items() if k in who for n,v in by.items()]
+    every = r['sizes'] == list(range(1, r['ipc']+1))
+    return sizes + [score_of(r, *who[k], v, size='avg') for k,v in r['averages'].items() if k in who and every]
+
 # %% ../nbs/experiments/13_ledger.ipynb #8e3f8fb0
 def measured(folder='results')->pd.DataFrame:
-    "One line for each score in `edc.jsonl`, `ablations.jsonl` and `mdc.jsonl`, in the order of the rows"
-    each = dict(ablations=of_ablations, edc=of_edc, mdc=of_mdc)
+    "One line for each score in `edc.jsonl`, `ablations.jsonl`, `mdc.jsonl` and `mtt.jsonl`, in the order of the rows"
+    each = dict(ablations=of_ablations, edc=of_edc, mdc=of_mdc, mtt=of_mtt)
     found = [o for name,f in each.items() for r in rows(home()/folder/f'{name}.jsonl') for o in f(r)]
     return pd.DataFrame(found, columns=[*_place, 'study', *_ours, 'recipe'])
 

@@ -17,12 +17,12 @@ from .report import latest,percent,published
 _datasets = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', svhn='SVHN', imagenet10='ImageNet-10')
 _methods = {'A':'Baseline-A', 'B':'Baseline-B', 'C':'Baseline-C', 'MDC':'MDC'}
 
-def mdc_published(dataset:str, ipc:int)->dict:
-    "{method: {size: percent, 'avg': percent}} of MDC's Table 2, for A, B, C and MDC; empty where the paper has no such cell"
-    t = published('mdc')
-    t = t[t.table.isin(['2a', '2b', '2c']) & (t.dataset == _datasets.get(dataset)) & (t.ipc_target == ipc) & t.metric.isin(['top1_acc', 'top1_acc_row_mean'])]
+def mdc_published(dataset:str, ipc:int, run:str='mdc')->dict:
+    "{method: {size: percent, 'avg': percent}} of MDC's Table 2, for A, B, C and MDC, or of its Table 3, for MTT; empty where the paper has no such cell"
+    t,names = published('mdc'), dict(MTT='MTT') if run == 'mtt' else _methods
+    t = t[t.table.isin(['3a', '3b'] if run == 'mtt' else ['2a', '2b', '2c']) & (t.dataset == _datasets.get(dataset)) & (t.ipc_target == ipc) & t.metric.isin(['top1_acc', 'top1_acc_row_mean'])]
     of = lambda name: {n if n == 'avg' else int(n):float(v) for n,v in zip(t.ipc_subset[t.method == name], t.value[t.method == name])}
-    return {k:of(name) for k,name in _methods.items() if (t.method == name).any()}
+    return {k:of(name) for k,name in names.items() if (t.method == name).any()}
 
 # %% ../nbs/experiments/11_matching_report.ipynb #676d2be9
 def over(by:dict, sizes)->float|None:
@@ -31,7 +31,7 @@ def over(by:dict, sizes)->float|None:
 
 def size_table(r:dict)->str:
     "Accuracy of every size and method, average, subset degradation A(n) - set(n) in points, and the published rows"
-    theirs,out = mdc_published(r['dataset'], r['ipc']), []
+    theirs,out = mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc')), []
     a = r['scores'].get('A', {})
     for k,by in r['scores'].items():
         head = dict(set=k if k != 'MDC' else f"**MDC** ({r['method']})")
@@ -103,7 +103,7 @@ def mdc_ablations_text(folder='results', names=None)->str:
     return '\n\n'.join(out)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #b2c902c1
-_colours = {'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}
+_colours = {'MTT':'C0', 'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}
 _left = ['C2', 'C3', 'C5', 'C6', 'C8', 'C9']                         # for the variants of an ablation
 
 def sizes_panel(ax, r):
@@ -112,7 +112,7 @@ def sizes_panel(ax, r):
     for k,by in r['scores'].items():
         y = [by[str(n)] for n in r['sizes']]
         ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y], fmt='o-' if k in _colours else 'o--', ms=3, lw=1.2, c=colour[k], label=k)
-    for k,by in mdc_published(r['dataset'], r['ipc']).items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
+    for k,by in mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc')).items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
     ax.set(xlabel='images a class', ylabel='accuracy, %'); ax.legend(fontsize=7)
 
 def time_panel(ax, r):

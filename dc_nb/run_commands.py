@@ -34,7 +34,7 @@ def listing(what:str)->dict:
 @click.argument('pattern', default='*')
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
 def list_(what, pattern, as_json):
-    """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters of a run (edc, mdc, ablation).
+    """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters of a run (edc, mdc, mtt, ablation).
 
     PATTERN, such as 'resnet*', chooses among them. Any name of timm is a model, too."""
     from dc_nb.core import nearest
@@ -70,7 +70,7 @@ def pairs_of(words, known:dict)->dict:
 
 def checked(what:str, pairs:dict)->tuple:
     "(parameters, {name: value} of the given ones); raises `ParameterError` for an impossible one, `DataError` for data that does not exist"
-    import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.ablation_runs
+    import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs,dc_nb.ablation_runs
     from dc_nb.data import reader_of
     from dc_nb.experiments import check,families
     given = {k:None if v in ('None', 'null') else v for k,v in pairs.items()}
@@ -154,7 +154,7 @@ def executed(what:str, values:dict, folder:Path):
 @click.argument('words', nargs=-1, type=click.UNPROCESSED, metavar='[-p NAME VALUE]... [--NAME VALUE]...')
 @click.option('--json', 'as_json', is_flag=True, help='Print the row as JSON at the end.')
 def run(what, words, as_json):
-    """Condense and evaluate: edc, mdc, or an ablation of edc. Interrupted, the same command goes on where it was.
+    """Condense and evaluate: edc, mdc, mtt, or an ablation of edc. Interrupted, the same command goes on where it was.
 
     `dc_nb list edc` shows the parameters. `--plan` shows the stages and what they will cost, and stops."""
     known = parameters(what)

@@ -38,6 +38,7 @@ from .soft_labels import Labelling,fixed,from_table
 from .sources import folder_names
 from .stages import Stage,Store,chain,choices,digest,duration,network_roots,plan
 from .train import Fit,accuracy,constant,fit,hard
+from .trajectory_matching import at_learned_rate
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -244,15 +245,16 @@ def _brought(condensed, protocol, train, seed):
     return table
 
 def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(), teachers:tuple=())->Stage:
-    "The stage of one student of `pick(values of images)`; its value is the accuracy at the last epoch"
-    protocol = run.study.protocol
+    "The stage of one student of `pick(values of images)`; its value is the accuracy at the last epoch."
+    protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)      # MTT: at the step size that its set has learned
     table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live', 'stored') else ()
     asked = teachers if protocol.regime == 'fixed' else ()
     def make(job):
         values = job.inputs
         condensed,rest = pick(values[:len(images)]), values[len(images):]
         train = training_set(condensed, run.test)
-        training = protocol.training.but(views=for_images(protocol.training.views, train))
+        training = at_learned_rate(protocol.training, condensed) if learned and 'step_size' in condensed.meta else protocol.training
+        training = training.but(views=for_images(training.views, train))
         own = own_labels(condensed, protocol, asked)
         if table: objective = from_table(protocol.loss, rest[0])
         elif protocol.regime in ('live', 'stored'): objective = from_table(protocol.loss, _brought(condensed, protocol, train, seed))
@@ -262,10 +264,11 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
         job.save(dict(losses=losses), accuracy=accuracy(net, run.test))
     steps = protocol.training.epochs*ceil(len(run.train.classes)*run.p.ipc/protocol.training.batch)
     roots = ('dc_nb.train.fit', 'dc_nb.evaluation.student', 'dc_nb.evaluation.training_set', 'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table', 'dc_nb.soft_labels.fixed',
-        *network_roots(protocol.student), *choices(protocol))
+        *network_roots(protocol.student), *choices(protocol), *choices([at_learned_rate]*learned))
     probe = lambda name: _step_time(run, name, protocol.training.but(views=for_images(protocol.training.views, run.train)), training_set(random(run.train, run.p.ipc, 0), run.test))
-    return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed), make, lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
+    return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed, *['learned']*learned), make, lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
         partial(probe, name=protocol.student), says=('loss',))
+
 
 # %% ../nbs/experiments/06_runs.ipynb #b281182d
 def scored(run:Run, images:CondensedSet, stages:list, nets=())->Score:

@@ -78,9 +78,9 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     "The run in which the students of a set are trained"
     from dc_nb.data import datasets
     from dc_nb.edc_runs import Edc,EdcRun
-    from dc_nb.experiments import check
-    from dc_nb.matching_runs import Mdc,MdcRun
-    from dc_nb.recipes import MatchingStudy,named
+    from dc_nb import matching_runs,trajectory_runs                  # register their families
+    from dc_nb.experiments import check,run_kind
+    from dc_nb.recipes import Study,named
     m = cs.meta
     if not dataset and m.get('data') not in datasets: raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: give it with --dataset')
     own = 'recipe' in m and ':' in str(m.get('method'))                           # somebody's own method
@@ -90,12 +90,13 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student, epochs=epochs, seeds=seeds, out=out)
     given = {k:v for k,v in given.items() if v is not None}
     given = {**foreign({k:v for k,v in kept.items() if k not in given}, network), **given}
-    if not isinstance(named.find(method), MatchingStudy):
+    if isinstance(named.find(method), Study):
         of_file = 'fixed' if cs.labels is not None else m.get('regime', 'hard')
         return EdcRun(check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc))
     if regime not in (None, 'hard'): raise click.UsageError(f"--regime {regime}: students of {method} learn from hard labels")
-    given = {k:v for k,v in given.items() if k in Mdc.model_fields}
-    return MdcRun(check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), Mdc))
+    make = run_kind(named[method])
+    given = {k:v for k,v in given.items() if k in make.parameters.model_fields}
+    return make(check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), make.parameters))
 
 def foreign(parameters:dict, allowed=())->dict:
     "Parameters that come from a file: nothing of them may name code, a folder or a download"
@@ -164,18 +165,19 @@ def said(run, found, name):
 # %% ../nbs/library/19_set_commands.ipynb #558c0f7e
 def again(cs, dataset, root, size, out, weights, network=()):
     "The set that its recipe gives now, of as many images a class as `cs`"
-    from dc_nb import edc_runs,matching_runs
+    from dc_nb import edc_runs
     from dc_nb.data import datasets
     from dc_nb.evaluation import labelled
+    from dc_nb.experiments import families
     from dc_nb.run_commands import checked
     m = cs.meta
-    if not ('parameters' in m and m.get('run') in ('edc', 'mdc')): raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
+    if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')): raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
     if not dataset and m.get('data') not in datasets: raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
     if m.get('weights') and not weights: raise click.ClickException('the observers of this set came from files: give their folder with --weights')
     places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, 'out':out})
-    if m['run'] == 'mdc':
-        run = matching_runs.MdcRun(p)
+    if m['run'] != 'edc':
+        run = families[m['run']](p)
         return run.made['sets'][run.main][p.ipc].first(cs.ipc)
     run = edc_runs.EdcRun(p)
     made = run.get(edc_runs.synthesis(run))

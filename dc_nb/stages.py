@@ -59,7 +59,7 @@ def chain(*last:Stage)->list:
 # %% ../nbs/experiments/03_stages.ipynb #540113d7
 counted = {'seed_of', 'stream', 'seeded', 'ema_'}           # of core; the rest of it keeps and names things
 
-above = ('stages', 'experiments', 'runs', 'edc_runs', 'matching_runs', 'door', 'provenance', 'digests', 'tables')     # modules that ask for stages, or write files
+above = ('stages', 'experiments', 'runs', 'edc_runs', 'matching_runs', 'trajectory_runs', 'door', 'provenance', 'digests', 'tables')     # modules that ask for stages, or write files
 
 def plumbing()->list:
     "Definitions that ask for, keep and name things and cannot change a number"

@@ -6,9 +6,16 @@ from pkgutil import iter_modules
 import dc_nb
 
 LEFT = {
-    'begin': {'gradient_matching', 'synthesis'}, 'condensed': {'edc_runs', 'gradient_matching'}, 'results': {'edc_runs', 'report'}, 'student': {'evaluation', 'runs'},
-    'load': {'data', 'zoo'}, 'judged': {'door', 'recipes'}, 'fitted': {'models', 'sources'},
-    'measure': {'continual', 'robustness', 'slimming'}, 'figure': {'continual', 'robustness', 'slimming'}, 'summary': {'continual', 'robustness', 'slimming'}}      # the same three parts of each application
+    'load': {'data', 'zoo'}, 'judged': {'door', 'recipes'}, 'fitted': {'models', 'sources'}, 'results': {'edc_runs', 'report'},
+    'student': {'evaluation', 'runs'},
+    # the same parts of each loop
+    'begin': {'gradient_matching', 'synthesis', 'trajectory_matching'}, 'advance': {'gradient_matching', 'trajectory_matching'},
+    'condensed': {'edc_runs', 'gradient_matching', 'trajectory_matching'},
+    # of the two families that serve several sizes
+    **{k:{'matching_runs', 'trajectory_runs'} for k in ('compared', 'gathered', 'student_of', 'students')},
+    # of each application
+    **{k:{'continual', 'robustness', 'slimming'} for k in ('measure', 'figure')},
+    'summary': {'continual', 'robustness', 'slimming', 'trajectory_runs'}}
 
 def test_no_name_is_exported_twice():
     owners = defaultdict(set)
