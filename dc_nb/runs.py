@@ -345,8 +345,9 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
         condensed.save(folder/f'{folder.name}.safetensors')
         assert CondensedSet.load(folder/f'{folder.name}.safetensors') == condensed
     with aside(folder/'row.json') as tmp: tmp.write_text(json.dumps(row, indent=1, allow_nan=False)+'\n')
-    latest,link = folder.with_name('latest'), folder.with_name(f'.latest-{os.getpid()}')
+    latest,link = folder.with_name('latest'), folder/'.latest'
     if latest.is_symlink() or not latest.exists():                          # somebody's own folder of that name stays
+        link.unlink(missing_ok=True)                                        # of a killed process
         link.symlink_to(folder.name, target_is_directory=True)
         os.replace(link, latest)
     base = home()

@@ -228,6 +228,7 @@ class Store:
 
     def _tidy(self, stage):
         "Take away what only a stage at work needs"
+        for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)      # what a killed process was writing
         for f in self.folder.glob(f'{stage.id}*'):
             if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
 
