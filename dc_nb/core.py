@@ -133,6 +133,7 @@ def table(rows:list)->str:
 # %% ../nbs/library/01_core.ipynb #43474cef
 class Unwritable(OSError):
     "A file that could not be written because the disk, the quota or a limit is full"
+    def __str__(self): return f"{self.filename} cannot be written: {self.strerror}"
 
 _full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

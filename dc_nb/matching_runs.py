@@ -21,7 +21,7 @@ from .experiments import Common,ParameterError,families,networks,number,positive
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
-from .runs import Run,common_row,difference_of,enough_images,fit_disk,numbers,sized,stage_seconds,student,subset
+from .runs import Run,common_row,difference_of,enough_images,fit_disk,noted,numbers,saturated,sized,stage_seconds,student,subset
 from .stages import Stage,choices,network_roots
 from pydantic import Field
 
@@ -122,9 +122,12 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
     "The stage of one trajectory; its value is the state of its end"
     r,p = run.study.matching.but(extra=None), run.p
     def make(job):
-        trip = ride(matching_of(), job.part, job.every, job.tick)
+        loop = matching_of()
+        starts = {k:m.x.clone() for k,m in loop.members.items()}
+        trip = ride(loop, job.part, job.every, job.tick)
         chosen = {k:m.plan.trace for k,m in trip.members.items() if m.plan}
-        job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=chosen))
+        worst = max((saturated(v, trip.members[k].x) for k,v in starts.items()), key=len)
+        job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=chosen), **noted(worst))
     depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names, *(v.key for v in run.variants.values()))
     roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take', *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"

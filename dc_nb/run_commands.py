@@ -145,9 +145,11 @@ def executed(what:str, values:dict, folder:Path):
     if target.is_dir(): raise click.ClickException(f'{target} is a folder, the notebook should go there: move it or choose another --out')
     try:
         with followed(folder): nb = in_thread(lambda: papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), values, progress_bar=False, kernel_name='python3',
-            kernel_manager_class=this_python(), extra_arguments=['--IPKernelApp.log_level=ERROR']))             # else every run begins with a warning about local sockets
+            kernel_manager_class=this_python(), extra_arguments=['--IPKernelApp.log_level=CRITICAL']))             # else every run begins with a warning about local sockets
     except papermill.PapermillExecutionError as e: raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
-    except OSError as e: raise click.ClickException(f'{target} cannot be written: {e.strerror}; free some space, the same command goes on from here') from None
+    except OSError as e:
+        target.unlink(missing_ok=True)                                    # half of it
+        raise click.ClickException(f'{target} cannot be written: {e.strerror}; free some space, the same command goes on from here') from None
     except RuntimeError as e:
         if 'died' not in str(e): raise
         raise click.ClickException('the kernel was killed, perhaps because memory ran out: a smaller batch, size or network needs less. The same command goes on from here') from None

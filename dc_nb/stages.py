@@ -134,7 +134,7 @@ class Job:
         stage = stage or self.stage
         if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
         made = dict(code=self.code, needs={n.id:self.store.seal(n) for n in stage.needs}, seconds=round(self.tick.seconds, 3), **provenance(self.store.device))
-        save_state(self.store.file(stage), state, key=stage.id, made=made, **card)
+        save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, **card)
 
 @contextmanager
 def alone(path, title:str):

@@ -5,11 +5,13 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import psutil
@@ -78,9 +80,22 @@ def test_signals_at_random_moments(tmp_path, runs, record_property):
 LINE = 'run edc --out out -p ipc 1 -p observers convnet_d1 -p observer_epochs 3 -p iterations 20 -p student convnet_d1 -p epochs 20 -p seeds 2 -p every 0'
 ENDS = dict(KILL=-9, TERM=143, INT=130, STOP=0)                    # exit status of the command
 
-def command(cwd):
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    return subprocess.Popen([sys.executable, '-c', 'from dc_nb.cli import main; main()', *LINE.split()], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+FULL = '''
+import errno,os
+def full(old, new, put=os.replace):
+    if os.environ['FULL'] in str(new): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(old))
+    put(old, new)
+os.replace = full
+'''                                                                # in every process: no room for files of this name
+
+def command(cwd, full=None, largest=None):
+    env = dict(os.environ, PYTHONPATH=f'{cwd/"site"}:{ROOT}', OMP_NUM_THREADS='1')
+    if full:
+        (cwd/'site').mkdir(exist_ok=True)
+        (cwd/'site'/'sitecustomize.py').write_text(FULL)
+        env['FULL'] = full
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (largest, largest)) if largest else None
+    return subprocess.Popen([sys.executable, '-c', 'from dc_nb.cli import main; main()', *LINE.split()], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=limit)
 
 def begun(p, cwd, what='cache/*.seconds'):
     "Wait until the command is at work on a stage"
