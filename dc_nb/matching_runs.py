@@ -182,7 +182,7 @@ def averages(by_size:dict)->Score:
 def time_curve(run:MdcRun, made:dict, scores:dict)->dict:
     "{method: [(seconds, average accuracy)]} of one student seed for C and MDC, over the points of the run; seconds are the run's share"
     total,rounds,p = stage_seconds(run)['sets'], run.study.matching.rounds, run.p
-    start = CondensedSet(run.study.matching.store(made['start']), factor=run.study.matching.factor, meta=run.train.card)
+    start = CondensedSet(run.study.matching.store(made['start'].clamp(0, 1)), factor=run.study.matching.factor, meta=run.train.card)
     def at(what, pick): return sum(run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n))) for n in run.sizes)/len(run.sizes)
     if not p.curve: return {}
     first = at('start', lambda n, values: start.first(n))

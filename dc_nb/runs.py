@@ -51,9 +51,11 @@ def sized(names, data)->dict:
             with torch.device('meta'):
                 net = builder(name)(len(data.classes), c, h).eval()
                 out[name] = sum(t.nbytes for t in net.state_dict().values())
-                net(torch.empty(2, c, h, w))
+                answer = net(torch.empty(2, c, h, w))
         except NotImplementedError: continue                   # an operation without a meta kernel: no answer
         except (ValueError, RuntimeError, AssertionError) as e: raise ParameterError(f"{name} does not take {h} x {w} images: {e}") from None
+        shape = tuple(getattr(answer, 'shape', ()))
+        if shape != (2, len(data.classes)): raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: a network gives a number for each class")
     return out
 
 @lru_cache(2)

@@ -69,12 +69,12 @@ def test_signals_at_random_moments(tmp_path, runs, record_property):
         if not done:
             r2, = runs(kind, family, **change)
             assert r2['code'] == 0, (kind, name, share, r2['log'])
-        table.append(dict(kind=kind, signal=name, moment=round(share*length[kind], 2), hit=r['hit'], code=r['code']))
+        table.append(o := dict(kind=kind, signal=name, moment=round(share*length[kind], 2), hit=r['hit'], code=r['code']))
+        print(o, flush=True)
         assert outcome(tmp_path, kind) == expected[kind], table[-1]
         assert not remains(tmp_path), (table[-1], remains(tmp_path))
         shutil.rmtree(tmp_path/kind)
         for f in tmp_path.glob(f'{kind}.*'): f.unlink()
-    print(*table, sep='\n')
     if MOMENTS >= 8: assert sum(o['hit'] for o in table) >= MOMENTS//2, table
 
 LINE = 'run edc --out out -p ipc 1 -p observers convnet_d1 -p observer_epochs 3 -p iterations 20 -p student convnet_d1 -p epochs 20 -p seeds 2 -p every 0'
@@ -137,3 +137,15 @@ def test_signals_to_the_command_line(tmp_path, whole, i):
     again = finished(tmp_path)
     assert again[:2] == (content, row)
     assert not remains(tmp_path/'out'), remains(tmp_path/'out')
+
+@pytest.mark.parametrize('kw', [dict(full='set-'), dict(full='row.json'), dict(largest=60_000)][:3 if MOMENTS > 8 else 1], ids=str)
+def test_a_full_disk_from_the_command_line(tmp_path, whole, kw):
+    "One sentence, no half file, and with room the same command ends in the same bytes"
+    p = command(tmp_path, **kw)
+    out,_ = p.communicate(timeout=300)
+    said = [l for l in out.splitlines() if 'free some space' in l]
+    assert p.returncode == 1 and len(said) == 1 and 'cannot be written' in said[0] and 'Traceback' not in out, out
+    assert not remains(tmp_path/'out') or all(f.endswith(('.part', '.seconds')) for f in remains(tmp_path/'out')), remains(tmp_path/'out')
+    shutil.rmtree(tmp_path/'site', ignore_errors=True)
+    again = finished(tmp_path)
+    assert again[:2] == whole[:2] and not remains(tmp_path/'out')
