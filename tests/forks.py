@@ -46,6 +46,7 @@ def child(kind, parameters, folder, largest=None):
     if pid: return pid
     log = os.open(f'{folder}.{os.getpid()}.log', os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1); os.dup2(log, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell's background jobs are born deaf to it
     if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     code = 1
     try: work(kind, parameters, folder); code = 0
