@@ -6,7 +6,7 @@
 __all__ = ['stand_in', 'tiny', 'tiny_norm', 'stand_ins', 'few', 'brief', 'small_run', 'rehearse']
 
 # %% ../nbs/experiments/11a_rehearsal.ipynb #0667f91c
-import json,os,tempfile
+import json,os,tempfile,warnings
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -114,10 +114,11 @@ def _names(run, folder):
 
 @contextmanager
 def _quietly():
-    "No bars"
+    "No bars, no warnings: the real run gives them"
     before = os.environ.get('TQDM_DISABLE')
     os.environ['TQDM_DISABLE'] = '1'
-    try: yield
+    try:
+        with warnings.catch_warnings(action='ignore'): yield
     finally:
         if before is None: del os.environ['TQDM_DISABLE']
 
