@@ -8,11 +8,11 @@ __all__ = ['recipe', 'nearest', 'UnknownName', 'Registry', 'imported', 'spell', 
            'load_state', 'saved_state', 'Diverged', 'all_finite', 'drive']
 
 # %% ../nbs/library/01_core.ipynb #21c06eea
-import contextlib,difflib,errno,hashlib,json,os,re,shutil,sys,tempfile,warnings
+import contextlib,difflib,errno,hashlib,json,os,platform,re,shutil,sys,tempfile,warnings
 from collections.abc import Callable
 from dataclasses import dataclass,field,fields,is_dataclass,replace
 from fnmatch import fnmatch
-from functools import partial
+from functools import cache,partial
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
@@ -154,16 +154,38 @@ def table(rows:list)->str:
 # %% ../nbs/library/01_core.ipynb #43474cef
 class Unwritable(OSError):
     "A file that could not be written because the disk, the quota or a limit is full"
+    def __str__(self): return f"{self.filename} cannot be written: {self.strerror}"
 
 _full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
+@cache
+def _machine()->str:
+    "Six hex digits that name this machine, or this container: where process numbers mean the same"
+    try: space = os.readlink('/proc/self/ns/pid')
+    except OSError: space = ''
+    return hashlib.sha256(f'{platform.node()} {space}'.encode()).hexdigest()[:6]
+
+def _lives(pid:int)->bool:
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    except OSError: pass
+    return True
+
+def _sweep(folder):
+    "Take away the temporary folders of processes of this machine that were killed"
+    for o in folder.glob(f'.*.{_machine()}-*.*'):
+        pid = re.search(rf'\.{_machine()}-(\d+)\.\w+$', o.name)
+        if pid and not _lives(int(pid[1])): shutil.rmtree(o, ignore_errors=True)
+
+# %% ../nbs/library/01_core.ipynb #6ff6e3cd
 @contextlib.contextmanager
 def aside(path):
     "Write to the yielded path; only when the block ends well does it become `path`"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))   # a folder: safetensors has a temporary file of its own
+    path,folder = Path(path),None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name[:50]}.{_machine()}-{os.getpid()}.'))   # a folder: safetensors has a temporary file of its own
         yield (tmp := folder/path.name)
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
@@ -172,7 +194,8 @@ def aside(path):
         code = e.errno if isinstance(e, OSError) else found and int(found[1])
         if code not in _full: raise
         raise Unwritable(code, f"{os.strerror(code)}; free some space and run again, what was computed before is kept", str(path)) from None
-    finally: shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if folder: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/library/01_core.ipynb #359c6e6d
 def flatten(state, prefix='')->dict:

@@ -14,13 +14,14 @@ from typing import Annotated,Literal
 
 import torch
 from .data import CondensedSet
+from .sets import unit
 from .core import load_state
 from .evaluation import Score,equivalent_ipc,labelled
 from .experiments import Common,ParameterError,families,home,networks,number,positive,share,text,whole
 from .observers import Observer,Pass,observe
 from .moments import Moments
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
-from .runs import Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,numbers,scored,sized,student,subset,timed,weight_file,with_study
+from .runs import Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,noted,numbers,saturated,scored,sized,student,subset,timed,weight_file,with_study
 from .soft_labels import label_bytes
 from .stages import Stage,choices
 from .synthesis import Synthesis,begin,synthesize
@@ -130,7 +131,7 @@ def synthesis(run:EdcRun)->Stage:
         losses = []
         out = synthesize(s, run.train, job.inputs, p.ipc, p.seed, job.part, job.every, job.tick, losses)
         start = begin(s, run.train, job.inputs, p.ipc, p.seed)
-        job.save(dict(x=out.x, start=start, losses=torch.stack(losses) if losses else torch.zeros(0, len(s.terms))), meta=out.meta)
+        job.save(dict(x=out.x, start=start, losses=torch.stack(losses) if losses else torch.zeros(0, len(s.terms))), meta=out.meta, **noted(saturated(start.cpu(), unit(out.x))))
     def probe(name):
         x,y = run.train.take(torch.arange(0, len(run.train), max(1, len(run.train)//500)))
         few = replace(run.train, x=x, y=y)

@@ -21,7 +21,7 @@ from .experiments import Common,ParameterError,families,networks,number,positive
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
-from .runs import Run,common_row,difference_of,enough_images,fit_disk,numbers,sized,stage_seconds,student,subset,timed
+from .runs import Run,common_row,difference_of,enough_images,fit_disk,noted,numbers,saturated,sized,stage_seconds,student,subset,timed
 from .stages import Stage,choices,network_roots
 from pydantic import Field
 
@@ -122,9 +122,12 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
     "The stage of one trajectory; its value is the state of its end"
     r,p = run.study.matching.but(extra=None), run.p
     def make(job):
-        trip = ride(matching_of(), job.part, job.every, job.tick)
+        loop = matching_of()
+        starts = {k:m.x.clone() for k,m in loop.members.items()}
+        trip = ride(loop, job.part, job.every, job.tick)
         chosen = {k:m.plan.trace for k,m in trip.members.items() if m.plan}
-        job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=chosen))
+        worst = max((saturated(v, trip.members[k].x) for k,v in starts.items()), key=len)
+        job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=chosen), **noted(worst))
     depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names, *(v.key for v in run.variants.values()))
     roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take', *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"
@@ -179,7 +182,7 @@ def averages(by_size:dict)->Score:
 def time_curve(run:MdcRun, made:dict, scores:dict)->dict:
     "{method: [(seconds, average accuracy)]} of one student seed for C and MDC, over the points of the run; seconds are the run's share"
     total,rounds,p = stage_seconds(run)['sets'], run.study.matching.rounds, run.p
-    start = CondensedSet(run.study.matching.store(made['start']), factor=run.study.matching.factor, meta=run.train.card)
+    start = CondensedSet(run.study.matching.store(made['start'].clamp(0, 1)), factor=run.study.matching.factor, meta=run.train.card)
     def at(what, pick): return sum(run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n))) for n in run.sizes)/len(run.sizes)
     if not p.curve: return {}
     first = at('start', lambda n, values: start.first(n))

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['early', 'published_classes', 'tables', 'sized', 'data_of', 'Run', 'with_study', 'vacant', 'enough_images', 'fit_disk',
-           'weight_file', 'read_weights', 'blank', 'network', 'timed', 'subset', 'given', 'labels', 'carrying',
-           'student', 'scored', 'numbers', 'difference_of', 'origins', 'joined', 'stage_seconds', 'common_row',
-           'as_published', 'scale', 'signed', 'planned', 'plan_table', 'keep', 'publish']
+           'weight_file', 'read_weights', 'blank', 'noted', 'saturated', 'doubts', 'network', 'timed', 'subset',
+           'given', 'labels', 'carrying', 'student', 'scored', 'numbers', 'difference_of', 'origins', 'joined',
+           'stage_seconds', 'common_row', 'as_published', 'scale', 'signed', 'planned', 'plan_table', 'keep', 'publish']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
@@ -22,7 +22,7 @@ from time import monotonic
 
 import numpy as np
 import torch
-from .core import Damaged,all_finite,aside,drive,spell
+from .core import Damaged,Diverged,all_finite,aside,drive,spell
 from . import cells
 from .coresets import random
 from .data import CondensedSet,DataError,load
@@ -36,8 +36,9 @@ from .provenance import keep_memory,peak_memory
 from .recipes import named,prepared
 from .soft_labels import Labelling,fixed,from_table
 from .sources import folder_names
+from .tables import LabelFile
 from .stages import Stage,Store,chain,choices,digest,duration,network_roots,plan
-from .train import Fit,accuracy,constant,fit,hard
+from .train import Fit,accuracy,constant,doubt,fit,hard,silence
 from .trajectory_matching import at_learned_rate
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -52,9 +53,11 @@ def sized(names, data)->dict:
             with torch.device('meta'):
                 net = builder(name)(len(data.classes), c, h).eval()
                 out[name] = sum(t.nbytes for t in net.state_dict().values())
-                net(torch.empty(2, c, h, w))
+                answer = net(torch.empty(2, c, h, w))
         except NotImplementedError: continue                   # an operation without a meta kernel: no answer
         except (ValueError, RuntimeError, AssertionError) as e: raise ParameterError(f"{name} does not take {h} x {w} images: {e}") from None
+        shape = tuple(getattr(answer, 'shape', ()))
+        if shape != (2, len(data.classes)): raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: a network gives a number for each class")
     return out
 
 @lru_cache(2)
@@ -152,6 +155,22 @@ def blank(run:Run, name:str, seed=None):
     data = run.train
     return create(name, len(data.classes), data.shape[-1], data.shape[0], data.mean, data.std, seed=seed).to(run.device)
 
+# %% ../nbs/experiments/06_runs.ipynb #04c9aeea
+def noted(what:str)->dict:
+    "What the card of a stage says of a doubt"
+    return dict(doubt=what) if what else {}
+
+def saturated(start, end)->str:
+    "A sentence if most of the pixels that had a shade at the start are at an end of the range; `Diverged` where a pixel's range is lost in the rounding of the values"
+    if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1: raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: lower the rate of the images')
+    shades = (start > 0) & (start < 1)
+    share = float(((end <= 0) | (end >= 1))[shades].float().mean()) if shades.any() else 0.
+    return f"{share:.0%} of the pixels that had a shade are black or white at the end: the rate of the images is too high" if share > .5 else ''
+
+def doubts(run:Run)->list:
+    "What the stages of a run say of themselves"
+    return sorted(f"{card['title']}: {card['doubt']}" for card in run.store.cards.values() if 'doubt' in card)
+
 # %% ../nbs/experiments/06_runs.ipynb #9764b679
 early = (1, 5)                              # epochs whose networks a long training at a constant rate keeps
 
@@ -162,14 +181,15 @@ def network(run:Run, name:str, training, file:Path|None=None)->Stage:
         net = blank(run, name)
         net.load_state_dict(state['net'])
         return net.eval().requires_grad_(False), card['accuracy']
-    def keep(job, stage, net): job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(net, run.test), epochs=training.epochs)
+    def keep(job, stage, net, **said): job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(net, run.test), epochs=training.epochs, **said)
     def make(job):
         net = blank(run, name, seed)
         def after(epoch, net):
             if epoch in kept and run.store.state(kept[epoch]) != 'made': keep(job, kept[epoch], net)
+        losses = []
         if file: read_weights(file, net.body)
-        else: net,_ = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick, after=after)
-        keep(job, None, net)
+        else: net,losses = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick, after=after)
+        keep(job, None, net, **noted(doubt(losses, silence(run.train, training, seed))))
     kept = {e:network(run, name, training.but(epochs=e)) for e in early if e < training.epochs and training.epochs >= 10 and training.schedule is constant and not file}
     depends = (*run.here, name, training.key, seed, file and sha256(file.read_bytes()).hexdigest())
     return Stage('network', name, depends, make, read, work=training.epochs*steps, roots=('dc_nb.train.fit', 'dc_nb.sets:ImageSet.take', *network_roots(name), *choices(training)),
@@ -214,7 +234,9 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
         values = job.inputs
         data,nets = training_set(pick(values[:len(images)]), run.test), [net for net,_ in values[len(images):]]
         unfinished,table = job.beside('.pass'), run.store.folder/f'{job.stage.id}.npy'
-        if not unfinished.exists(): job.part.unlink(missing_ok=True)            # a checkpoint counts the rows of this file
+        if not unfinished.exists():
+            job.part.unlink(missing_ok=True)                                    # a checkpoint counts the rows of this file
+            LabelFile(unfinished, training.epochs, len(data), len(data.classes))    # all its blocks: a full disk would kill who writes through memory
         drive(loop(data, nets, unfinished), job.part, job.every, job.tick)
         os.replace(unfinished, table)
         job.save({}, sha=_sha(table))
@@ -261,14 +283,13 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
         elif protocol.regime == 'fixed': objective = fixed(protocol.loss, train, [net for net,_ in rest], training, seed, None if own is None else own.to(run.device))
         else: objective = hard
         net,losses = fit(fresh_student(protocol, train, seed), train, training, seed, objective, job.part, job.every, job.tick)
-        job.save(dict(losses=losses), accuracy=accuracy(net, run.test))
+        job.save(dict(losses=losses), accuracy=accuracy(net, run.test), **noted(doubt(losses, silence(train, training, seed, objective))))
     steps = protocol.training.epochs*ceil(len(run.train.classes)*run.p.ipc/protocol.training.batch)
     roots = ('dc_nb.train.fit', 'dc_nb.evaluation.student', 'dc_nb.evaluation.training_set', 'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table', 'dc_nb.soft_labels.fixed',
         *network_roots(protocol.student), *choices(protocol), *choices([at_learned_rate]*learned))
     probe = lambda name: _step_time(run, name, protocol.training.but(views=for_images(protocol.training.views, run.train)), training_set(random(run.train, run.p.ipc, 0), run.test))
     return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed, *['learned']*learned), make, lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
         partial(probe, name=protocol.student), says=('loss',))
-
 
 # %% ../nbs/experiments/06_runs.ipynb #b281182d
 def scored(run:Run, images:CondensedSet, stages:list, nets=())->Score:
@@ -311,7 +332,7 @@ def common_row(run:Run, **more)->dict:
     p,s = run.p, run.study
     return dict(run=run.name, id=run.id, scale=scale(run), whole=as_published(run), **more, dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
         regime=s.protocol.regime, epochs=s.protocol.training.epochs, recipe=s.key, changes=named[p.method].diff(s), seed=p.seed, precision=p.precision,
-        stale=run.store.kept, seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2), **joined(run))
+        stale=run.store.kept, doubts=doubts(run), seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2), **joined(run))
 
 # %% ../nbs/experiments/06_runs.ipynb #076257b0
 published_classes = dict(cifar10=10, cifar100=100, svhn=10, tiny_imagenet=200, imagenet10=10, imagenet1k=1000)
@@ -352,13 +373,15 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
         condensed.save(folder/f'{folder.name}.safetensors')
         assert CondensedSet.load(folder/f'{folder.name}.safetensors') == condensed
     with aside(folder/'row.json') as tmp: tmp.write_text(json.dumps(row, indent=1, allow_nan=False)+'\n')
-    latest,link = folder.with_name('latest'), folder.with_name(f'.latest-{os.getpid()}')
+    latest,link = folder.with_name('latest'), folder/'.latest'
     if latest.is_symlink() or not latest.exists():                          # somebody's own folder of that name stays
+        link.unlink(missing_ok=True)                                        # of a killed process
         link.symlink_to(folder.name, target_is_directory=True)
         os.replace(link, latest)
     base = home()
     lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder, set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json', figures=', '.join(sorted(f.name for f in folder.glob('*.png'))) or 'none',
-        seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most")
+        seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most",
+        **({'doubts':'\n         '.join(row['doubts'])} if row.get('doubts') else {}))
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
 
 tables = dict(ablation='ablations')                    # runs whose table has another name

@@ -154,15 +154,15 @@ class Job:
         stage = stage or self.stage
         if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
         made = dict(code=self.code, needs={n.id:self.store.seal(n) for n in stage.needs}, seconds=round(self.tick.seconds, 3), **provenance(self.store.device))
-        save_state(self.store.file(stage), state, key=stage.id, made=made, **card)
+        save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, **card)
 
 @contextmanager
-def alone(path, title:str):
+def alone(path, title:str, say:Callable=partial(print, flush=True)):
     "A lock for one process; says so when it has to wait, and leaves no file"
     lock = FileLock(path)
     try: lock.acquire(timeout=.1)
     except Timeout:
-        print(f'{title}: waiting for another run that does the same (lock {path})', flush=True)
+        say(f'{title}: waiting for another run that does the same (lock {path})')
         lock.acquire()
         while not Path(path).exists(): lock.release(); lock.acquire()          # the other has taken its file away: take a new one
     try: yield
@@ -201,10 +201,10 @@ class Store:
         lock = self.folder/f'{stage.id}.lock'
         if stage.id not in self.values:
             if self._read(stage) is None:
-                with alone(lock, stage.name):
+                with alone(lock, stage.name, self.say):
                     if self._read(stage, quiet=True) is None: self._make(stage)
             elif lock.exists():                                     # its maker is at work on the last lines, or was killed there
-                with alone(lock, stage.name): self._tidy(stage)
+                with alone(lock, stage.name, self.say): self._tidy(stage)
         return self.values[stage.id]
 
     def _read(self, stage, quiet=False):
@@ -256,14 +256,22 @@ class Store:
 
     def _tidy(self, stage):
         "Take away what only a stage at work needs"
+        for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)      # what a killed process was writing
         for f in self.folder.glob(f'{stage.id}*'):
             if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
 
     def _log(self, stage, card):
         "A line for people who follow the run"
         if card['made']['seconds'] < .5: return
-        with suppress(OSError), open(self.folder.parent/'progress.log', 'a') as f:
-            f.write(f"{stage.name:<34} {duration(card['made']['seconds']):>7}  {'{:.1%} right'.format(card['accuracy']) if 'accuracy' in card else ''}".rstrip()+'\n')
+        self._add(f"{stage.name:<34} {duration(card['made']['seconds']):>7}  {'{:.1%} right'.format(card['accuracy']) if 'accuracy' in card else ''}".rstrip())
+
+    def _add(self, line):
+        with suppress(OSError), open(self.folder.parent/'progress.log', 'a') as f: f.write(f'{line}\n')
+
+    def say(self, line:str):
+        "Tell who reads the output, and who follows the run in a terminal"
+        print(line, flush=True)
+        self._add(line)
 
     def state(self, stage)->str:
         "'made', 'begun' or 'missing', without making anything"

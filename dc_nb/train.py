@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['constant', 'smoothing', 'cosine', 'multistep', 'linear', 'ssrs', 'alrs', 'averaged', 'follow', 'Training',
-           'batch_parts', 'batch_view', 'batches', 'hard', 'Fit', 'fit', 'accuracy']
+           'batch_parts', 'batch_view', 'batches', 'hard', 'Fit', 'fit', 'accuracy', 'silence', 'doubt']
 
 # %% ../nbs/library/14_train.ipynb #d551fd5e
 import inspect
@@ -15,7 +15,7 @@ from math import cos,pi
 import torch
 import torch.nn.functional as F
 from .augment import draw
-from .core import Recipe,along,checksum,drive,recipe,seeded,stream
+from .core import Diverged,Recipe,along,checksum,drive,recipe,seeded,stream
 from torch import nn,optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel,get_ema_multi_avg_fn
@@ -210,3 +210,31 @@ def accuracy(net:nn.Module, data, batch:int=500)->float:
         x,y = data.take(idx)
         right += (net(x.contiguous(memory_format=torch.channels_last)).argmax(1) == y).sum()
     return int(right)/len(data)
+
+# %% ../nbs/library/14_train.ipynb #0c57a384
+@torch.no_grad()
+def silence(
+    data, # the images of a training to come
+    recipe:Training,
+    seed:int, # of the training
+    objective:Callable=hard,
+    most:int=8 # batches that are asked
+)->float:
+    "The mean loss of a network that says nothing: all logits zero"
+    total,n = 0., 0
+    for i,idx in enumerate(batch_parts(len(data), recipe.batch, seed, 0)[:most]):
+        view,(x,y) = batch_view(recipe.views, len(idx), seed, 0, i), data.take(idx)
+        logits = torch.zeros(len(idx), len(data.classes), device=x.device)
+        with seeded(seed, 'dropout', 0, i): total += float(objective(logits, view(x), view.labels(y, logits.shape[1]), idx, 0))*len(idx)
+        n += len(idx)
+    return total/n
+
+# %% ../nbs/library/14_train.ipynb #e9c6e411
+def doubt(
+    losses:list, # mean of each epoch
+    silent:float # what `silence` gives
+)->str: # '' or a sentence
+    "What is wrong with how a training ended; `Diverged` where the loss is so large that `silent` is lost in its rounding"
+    lost = [v*torch.finfo(torch.float32).eps > silent + 1e-6 for v in losses]
+    if losses and lost[-1]: raise Diverged(f"the loss is {losses[-1]:.3g} in the last epoch, and beyond all measure since epoch {lost.index(True)+1}; a network that says nothing has {silent:.3g}: {Fit.advice}")
+    return f"the loss ends at {losses[-1]:.3g}, that of a network that says nothing is {silent:.3g}" if losses and losses[-1] > silent + 1e-6 else ''

@@ -24,9 +24,9 @@ def server():
 
 @pytest.fixture
 def runs(server, tmp_path):
-    "runs(name, kind, **changes): all stages with caches in tmp_path/name; `pattern`, `delay`: killed; `copies`: at once; `largest`: file it may write"
-    def ask(name, kind='edc', pattern=None, delay=.1, copies=1, largest=None, **kw):
-        more = dict(pattern=pattern, delay=delay) if pattern else dict(copies=copies, largest=largest)
+    "runs(name, kind, **changes): all stages with caches in tmp_path/name; `pattern`, `delay`: killed; `copies`: at once; `largest`: file it may write; `signal`, `after`: signalled"
+    def ask(name, kind='edc', pattern=None, delay=.1, copies=1, largest=None, signal=None, after=0., **kw):
+        more = dict(pattern=pattern, delay=delay) if pattern else dict(signal=signal, after=after) if signal else dict(copies=copies, largest=largest)
         c = dict(kind=kind, parameters={**dict(edc=TINY, mdc=TINY_MDC, ablation=TINY_ABLATION)[kind], **kw}, folder=str(tmp_path/name), **more)
         print(json.dumps(c), file=server.stdin, flush=True)
         return json.loads(server.stdout.readline())

@@ -9,8 +9,10 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import torch
 
 torch.set_num_threads(1)
@@ -32,8 +34,8 @@ def work(kind, parameters, folder):
         last,*_ = list(run.trials().values())[-1]
         last.get(synthesis(last)).save(folder+'.set')
     else:
-        e = size_results(MdcRun(check(p, Mdc)))
-        e['sets']['MDC'][3].save(folder+'.set')
+        e = size_results(run := MdcRun(check(p, Mdc)))
+        e['sets']['MDC'][run.p.ipc].save(folder+'.set')
     Path(folder+'.set.json').write_text(json.dumps(e['row']['scores']))
     append_row(f'{folder}/rows.jsonl', e['row'])
 
@@ -44,6 +46,7 @@ def child(kind, parameters, folder, largest=None):
     if pid: return pid
     log = os.open(f'{folder}.{os.getpid()}.log', os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1); os.dup2(log, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell's background jobs are born deaf to it
     if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     code = 1
     try: work(kind, parameters, folder); code = 0
@@ -52,8 +55,9 @@ def child(kind, parameters, folder, largest=None):
 
 
 def ended(pid, folder):
+    start = time.monotonic()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return dict(code=code, log=Path(f'{folder}.{pid}.log').read_text()[-20000:])
+    return dict(code=code, seconds=time.monotonic()-start, log=Path(f'{folder}.{pid}.log').read_text()[-20000:])
 
 
 def killed(pid, folder, pattern, delay):
@@ -68,9 +72,24 @@ def killed(pid, folder, pattern, delay):
     return dict(killed=False)
 
 
+def signalled(pid, folder, name, after):
+    "The signal `name` after so many seconds (STOP is followed by CONT); whether the child was at work then, its exit code, its seconds, and what it left running"
+    start = time.monotonic()
+    found = lambda: os.waitpid(pid, os.WNOHANG)
+    while (gone := found())[0] == 0 and time.monotonic()-start < after: time.sleep(.001)
+    at_work,family = gone[0] == 0, []
+    if at_work:
+        with suppress(psutil.Error): family = psutil.Process(pid).children(recursive=True)
+        os.kill(pid, getattr(signal, f'SIG{name}'))
+        if name == 'STOP': time.sleep(.3); os.kill(pid, signal.SIGCONT)
+        gone = os.waitpid(pid, 0)
+    return dict(hit=at_work, code=os.waitstatus_to_exitcode(gone[1]), seconds=time.monotonic()-start, left=[o.pid for o in psutil.wait_procs(family, 5)[1]], log=Path(f'{folder}.{pid}.log').read_text()[-20000:])
+
+
 for line in sys.stdin:
     c = json.loads(line)
     start = lambda: child(c['kind'], c['parameters'], c['folder'], c.get('largest'))
     if 'pattern' in c: out = killed(start(), c['folder'], c['pattern'], c['delay'])
+    elif 'signal' in c: out = signalled(start(), c['folder'], c['signal'], c['after'])
     else: out = [ended(pid, c['folder']) for pid in [start() for _ in range(c.get('copies', 1))]]
     print(json.dumps(out), flush=True)

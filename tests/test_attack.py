@@ -1,9 +1,31 @@
-"Inputs that should not get through, with what each must end in: the numbers are those of issue 13"
+"""Inputs that should not get through, with what each must end in. The numbers are those of issue 13; each line of it is held by:
+
+| line | tests |
+| --- | --- |
+| 1 no number that is none | here: test_divergence, test_absurd_but_finite, test_a_result_that_is_not_finite_is_not_saved, test_the_last_finite_checkpoint_stays, test_weights_that_are_no_numbers |
+| 2 an edited network | here: test_an_edited_network_is_made_again, test_other_shapes_that_are_kept_end_in_a_sentence, test_a_half_trained_network_of_other_code_is_not_resumed; test_stale |
+| 3 what a file names | here: test_hostile_cards, test_hostile_meta, test_a_network_that_the_person_names |
+| 4 verify makes everything anew | here: test_again_reads_no_cache_of_the_run |
+| 5 who made a row | here: test_rows_name_each_stage, test_commit_is_that_of_the_package |
+| 6 equal sets, equal files | test_formats: test_the_file_has_the_same_bytes_in_every_process |
+| 7 rows are never glued | here: test_rows_are_never_glued, test_rows_that_many_append, test_rows_of_others_are_refused |
+| 8 contents of lazy sets | test_data: test_a_repainted_file_changes_the_checksum, test_content_is_read_once |
+| 9 foreign texts | here: test_words_of_a_file_command_no_terminal; test_formats: test_what_is_shown_is_printable_and_what_is_escaped_is_only_text, test_a_card_cannot_write_into_the_readme, test_errors_do_not_show_raw_text |
+| 10 classes of one name, files in others' places | here: test_a_whole_file_in_the_place_of_another, test_a_damaged_table_is_made_again; test_data: test_two_classes_of_one_name_are_not_confused |
+| 11 sentences | here: test_cards_of_wrong_types to test_full_disk_when_rows_are_appended; test_kills: test_a_full_disk_from_the_command_line |
+| 12 late needs are tried first | here: test_class_names, test_data_names, test_seeds, test_every_recipe_is_rehearsed, test_what_fails_late_fails_first; test_data: npz_two_channels, npz_four_channels |
+| 13 memory | test_data: test_loading_takes_the_size_of_the_images_and_statistics_take_little; test_formats: native_decodes_huge, npz_bomb, pt_claims_more, test_an_inflated_file_is_refused_before_it_is_unpacked |
+| 14 pictures | test_data: test_a_turned_picture_is_turned, test_transparency_is_put_on_white, test_files_that_are_left_out_are_counted |
+| 15 words | here: test_words, test_runs_that_are_too_large, test_a_set_without_metadata, test_a_narrow_terminal, test_waiting_is_seen_in_the_terminal, test_what_a_killed_process_left, test_nothing_stays_behind; test_run_edc: test_bad_input |
+
+Kills and full disks are in test_kills.
+"""
 import json
 import os
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,7 +45,10 @@ from dc_nb.edc_runs import Edc,EdcRun,observer,synthesis
 from dc_nb.experiments import ParameterError,append_row,check,rows
 from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.provenance import provenance
-from dc_nb.recipes import with_regime
+from dc_nb.ablation_runs import Ablation,AblationRun
+from dc_nb.ablations import ablations,mdc_ablations
+from dc_nb.recipes import Study,named
+from dc_nb.rehearsal import rehearse
 from dc_nb.runs import keep,publish,signed
 from dc_nb.stages import Stage,Store
 from test_run_edc import own_data
@@ -88,6 +113,27 @@ def test_divergence(tmp_path, name, make, says):
         state,_ = load_state(f)
         assert all_finite(state), f.name
     assert not left(tmp_path, 'set-*') or 'student' in name
+
+ADAM = partial(optim.AdamW, weight_decay=0.)
+
+@pytest.mark.parametrize('name,make,says', [
+    ('a loss beyond the rounding of what there is to learn', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=partial(ADAM, lr=1e8), protocol__training__epochs=6)), 'a network that says nothing has 1.1: lower the learning rate'),
+    ('images beyond the rounding of a pixel', lambda out: mdc(out, rate=1e16, rounds=2, steps=2), 'lower the rate of the images'),
+], ids=lambda o: o if isinstance(o, str) else '')
+def test_absurd_but_finite(tmp_path, name, make, says):
+    run = make(tmp_path)
+    with pytest.raises(Diverged) as e: edc_runs.results(run) if isinstance(run, EdcRun) else matching_runs.size_results(run)
+    assert says in str(e.value) and ':' in str(e.value), e.value
+
+@pytest.mark.parametrize('rate,doubtful', [(1e-3, False), (30., True)])
+def test_a_doubt_is_in_the_row_and_in_the_last_lines(tmp_path, rate, doubtful):
+    "A loss above that of a network that says nothing can be that of a short run: it is said, and nothing stops"
+    run = edc(tmp_path, observer_epochs=6, study=lambda s: s.but(protocol__training__optimiser=partial(ADAM, lr=rate), protocol__training__epochs=6))
+    found = edc_runs.results(run)
+    mine = [o for o in found['row']['doubts'] if o.startswith('student, ') and 'the loss ends at ' in o]
+    last = keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
+    assert (bool(mine), 'doubts   student' in last) == (doubtful, doubtful), found['row']['doubts']
+    if doubtful: assert edc_runs.results(edc(tmp_path, observer_epochs=6, study=lambda s: run.study))['row']['doubts'] == found['row']['doubts'], 'from the cache, too'
 
 def test_a_result_that_is_not_finite_is_not_saved(tmp_path):
     stage = Stage('x', 'mine', (), lambda job: job.save(dict(x=torch.tensor([0., float('nan')]))))
@@ -404,6 +450,8 @@ def test_class_names(tmp_path, name):
     try: data = tuple(ImageSet(o.x, o.y, [name, 'b', 'c'], o.mean, o.std, 'named') for o in DATA)
     except ValueError: return
     run = edc(tmp_path, data=data)
+    rehearse(run)
+    assert not left(tmp_path), 'a rehearsal leaves nothing'
     made = run.get(synthesis(run))
     report.save_figure(report.grid({'start':made.x}, run.train.classes), tmp_path/'x.png')
     report.save_figure(made.plot(), tmp_path/'y.png')
@@ -429,7 +477,67 @@ def test_seeds(tmp_path, seed):
     except ParameterError as e: assert 'seed' in str(e)
     else: assert p.seed in (2**31, 1) and EdcRun(p, None, DATA).get(runs.subset(EdcRun(p, None, DATA), 1, p.seed)) is not None
 
+@pytest.mark.parametrize('name', named)
+def test_every_recipe_is_rehearsed(tmp_path, name):
+    "No false alarm, nothing left, for any recipe that can run"
+    run = edc(tmp_path, method=name, observers='wrn_16_2', iterations=None) if isinstance(named[name], Study) else mdc(tmp_path, method=name)
+    rehearse(run)
+    assert not left(tmp_path) and not run.folder.exists()
+
+@pytest.mark.parametrize('kind,name', [*(('edc', k) for k in ablations), *(('mdc', k) for k in mdc_ablations)])
+def test_every_ablation_is_rehearsed(tmp_path, kind, name):
+    rehearse(AblationRun(check(dict(ablation=name, ipc=1, out=str(tmp_path)), Ablation)) if kind == 'edc' else mdc(tmp_path, ablation=name))
+    assert not left(tmp_path)
+
+@pytest.mark.parametrize('bad,says', [(dict(method='sre2l'), 'none of the layers BatchNorm2d'), (dict(method='rded', iterations=3), 'before its first stage')], ids=str)
+def test_choices_that_do_not_go_together(tmp_path, bad, says):
+    "Terms that watch layers which no observer has, steps without a term: found before the observers train"
+    with pytest.raises(ParameterError, match=says): rehearse(edc(tmp_path, **bad))
+    assert not left(tmp_path)
+
+def breaks(*a, **kw): raise RuntimeError('broken')
+
+@pytest.mark.parametrize('module,name', [('report', 'verdict'), ('report', 'grid'), ('edc_runs', 'row'), ('edc_runs', 'with_labels'), ('runs', 'accuracy')])
+def test_what_fails_late_fails_first(tmp_path, monkeypatch, module, name):
+    "Whatever breaks at the end of a run breaks before its first stage"
+    import dc_nb
+    run = edc(tmp_path)
+    monkeypatch.setattr(f'dc_nb.{module}.{name}', breaks)
+    with pytest.raises(ParameterError, match='before its first stage: RuntimeError: broken'): rehearse(run)
+    assert not left(tmp_path)
+
+@pytest.mark.parametrize('answer', ['x.mean((1, 2, 3))', '(x, x)', 'x.flatten(1)'])
+def test_a_network_that_gives_no_logits(tmp_path, monkeypatch, answer):
+    (tmp_path/'odd_nets.py').write_text(f'from torch import nn\nclass Odd(nn.Module):\n    def forward(self, x): return {answer}\ndef net(classes, channels, size): return Odd()\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop('odd_nets', None)
+    with pytest.raises(ParameterError, match='odd_nets:net answers .* a network gives a number for each class'): edc(tmp_path, student='odd_nets:net')
+
+def test_folders_whose_names_are_no_text(tmp_path):
+    "Not UTF-8: read, condensed, drawn and saved, or refused before a stage"
+    from PIL import Image
+    for part in ('train', 'test'):
+        for i,c in enumerate((b'caf\xe9', b'$\\frac$')):
+            d = os.fsencode(tmp_path/'data'/part)+b'/'+c
+            os.makedirs(d)
+            for k in range(4): Image.new('RGB', (8, 8), (40*k+20*i,)*3).save(os.fsdecode(d+b'/%d.png' % k))
+    rehearse(EdcRun(check(dict(QUICK, dataset=str(tmp_path/'data'), out=str(tmp_path/'out')), Edc)))
+
 # 15. Words
+
+def test_waiting_is_seen_in_the_terminal(tmp_path, capsys):
+    "A line of progress.log, which `dc_nb run` shows"
+    from filelock import FileLock
+    run = edc(tmp_path)
+    stage = runs.subset(run, 1, 0)
+    lock = FileLock(run.store.folder/f'{stage.id}.lock')
+    with ThreadPoolExecutor(1) as pool:
+        lock.acquire()
+        made = pool.submit(run.get, stage)
+        while not ((log := tmp_path/'progress.log').exists() and 'waiting' in log.read_text()) and not made.done(): time.sleep(.05)
+        lock.release()
+        made.result()
+    assert 'waiting for another run' in (tmp_path/'progress.log').read_text()
 
 WORDS = [
     ('ablation', dict(ceiling=False), None), ('ablation', dict(ceiling=True), 'ceiling'), ('mdc', dict(sizes=2), None), ('mdc', dict(sizes='2'), None), ('mdc', dict(sizes=True), 'sizes'),
