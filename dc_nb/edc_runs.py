@@ -146,7 +146,7 @@ def condensed(run:EdcRun)->tuple:
     "(condensed set, its start, the terms at every step)"
     stage = synthesis(run)
     made = run.get(stage)
-    state,_ = load_state(run.store.file(stage), run.device)
+    state,_ = load_state(run.store.file(stage))                    # start and terms are looked at, so they stay on the host
     return made, state['start'], state['losses']
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #c4aa8f14

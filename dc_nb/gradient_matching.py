@@ -322,7 +322,7 @@ def state_of(run:Matching)->dict:
 # %% ../nbs/concepts/12_gradient_matching.ipynb #04c4a106
 def stand_at(run:Matching, state:dict):
     "Stand where `state` was taken"
-    run.round,run.step,run.trace = state['round'], state['step'], list(state['trace'])
+    run.round,run.step,run.trace = state['round'], state['step'], list(state['trace'].to(run.data.y.device))
     run.chosen = {k:v.to(run.data.y.device) for k,v in state['chosen'].items()}
     run.history = {r:{k:x.to(run.data.y.device) for k,x in xs.items()} for r,xs in state['history'].items()}
     run.open(early=False)

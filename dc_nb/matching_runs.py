@@ -151,7 +151,7 @@ def gathered(run:MdcRun, values:list)->dict:
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
     start = begin(run.study.matching.but(extra=None), run.train, run.p.ipc, run.p.seed).cpu()
-    return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1), names=list(full), chosen=chosen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
+    return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(), names=list(full), chosen=chosen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #8f144bb1
 def student_of(run:MdcRun, method:str, n:int, seed:int)->Stage:

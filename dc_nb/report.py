@@ -102,7 +102,7 @@ def style():
 
 def picture(x, columns:int)->torch.Tensor:
     "classes x ipc x C x H x W -> one H' x W' x C picture: a row for each class, a gap of one pixel"
-    x = x[:,:columns].float()/(255 if x.dtype == torch.uint8 else 1)
+    x = x[:,:columns].cpu().float()/(255 if x.dtype == torch.uint8 else 1)
     x = torch.nn.functional.pad(x.clamp(0, 1), (0,1,0,1), value=1.)
     return torch.cat([torch.cat([*row], -1) for row in x], -2).permute(1, 2, 0)
 
