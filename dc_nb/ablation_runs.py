@@ -49,11 +49,14 @@ class AblationRun(EdcRun):
     def trials(self)->dict:
         "{label: one run of its variant for each seed}; no two runs share a student"
         def one(study, seed): return with_study(self, study, seed=seed)
-        return {k:[one(s, seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)] for k,s in self.variants.items()}
+        return {k:[one(s, seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
+            for k,s in self.variants.items()}
 
     @property
     def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
-    def stages(self)->list: return [s for k,runs in self.trials().items() for run in runs for s in (*run.mine(), *(run.random() if k == self.p.method else ()))]
+    def stages(self)->list:
+        return [s for k,runs in self.trials().items() for run in runs
+            for s in (*run.mine(), *(run.random() if k == self.p.method else ()))]
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #fa3a6aa5
 def ablate(run:AblationRun)->dict:
@@ -63,7 +66,8 @@ def ablate(run:AblationRun)->dict:
         for t in trials:
             nets,made = [Observer(t.get(o)[0]) for o in t.teachers], t.get(synthesis(t))
             out.setdefault(label, []).append(score(made, [t.get(s) for s in t.mine()], t.study.protocol, nets))
-            if label == run.p.method: out.setdefault('random', []).append(score(made, [t.get(s) for s in t.random()], t.study.protocol, nets))
+            if label == run.p.method:
+                out.setdefault('random', []).append(score(made, [t.get(s) for s in t.random()], t.study.protocol, nets))
     return {k:replace(v[0], accuracies=sum((s.accuracies for s in v), ())) for k,v in out.items()}
 
 def set_seconds(run:AblationRun)->dict:
@@ -73,14 +77,16 @@ def set_seconds(run:AblationRun)->dict:
 
 def of_runs(s:Score, runs:int, seeds:int)->Score:
     "The mean of each run's `seeds` students: students of one run share its luck, so only runs are independent; of a single run, its students"
-    return s if runs == 1 else replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds for i in range(0, s.n, seeds)))
+    return s if runs == 1 else replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds
+        for i in range(0, s.n, seeds)))
 
 def ablation_row(run:AblationRun, found:dict)->dict:
     "One row of results/ablations.jsonl; differences are paired over the runs, or over the students of a single run"
     p,base = run.p, found[run.p.method]
     unit = partial(of_runs, runs=p.runs, seeds=p.seeds)
     gains = {k:paired(unit(v), unit(base)) for k,v in found.items() if k != p.method}
-    row = common_row(run, ablation=p.ablation, scores={k:numbers(v) for k,v in found.items()}, gains={k:dict(gain=d, half=None if h != h else h) for k,(d,h) in gains.items()},
+    row = common_row(run, ablation=p.ablation, scores={k:numbers(v) for k,v in found.items()},
+        gains={k:dict(gain=d, half=None if h != h else h) for k,(d,h) in gains.items()},
         recipes={k:s.key for k,s in run.variants.items()}, runs=p.runs, seeds=p.seeds)
     return row | dict(seconds=set_seconds(run))
 
@@ -90,7 +96,8 @@ def ablation_table(r:dict)->str:
     def one(k, s):
         g = r['gains'].get(k)
         half = f" ± {100*g['half']:.1f}" if g and g['half'] is not None else ''
-        return {'variant':k, 'accuracy, %':f"{100*s['mean']:.1f}" + (f" ± {100*s['sd']:.1f}" if s['sd'] is not None else ''), 'n':s['n'],
+        return {'variant':k, 'accuracy, %':f"{100*s['mean']:.1f}"
+            + (f" ± {100*s['sd']:.1f}" if s['sd'] is not None else ''), 'n':s['n'],
             f"difference to {r['method']}, points":g and f"{100*g['gain']:+.1f}{half}"}
     return table([one(k, s) for k,s in r['scores'].items()])
 
@@ -100,11 +107,16 @@ def ablation_figure(r:dict):
     fig,ax = plt.subplots(figsize=(6, .28*len(names)+.8), layout='constrained')
     for i,k in enumerate(names):
         g = r['gains'][k]
-        ax.errorbar(100*g['gain'], i, xerr=100*g['half'] if g['half'] is not None else None, fmt='o', ms=4, capsize=2, c='gray' if k == 'random' else 'C0')
-    ax.axvline(0, c='gray', lw=.8); ax.set_xscale('symlog', linthresh=2)
-    lo,hi = ax.get_xlim(); ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30) if lo <= t <= hi]
-    ax.set_xticks(ticks, labels=[f'{t:+d}' if t else '0' for t in ticks]); ax.minorticks_off()
-    ax.set(yticks=range(len(names)), yticklabels=names, xlabel=f"accuracy minus that of {r['method']}, points (95 % interval)")
+        ax.errorbar(100*g['gain'], i, xerr=100*g['half'] if g['half'] is not None else None, fmt='o', ms=4, capsize=2,
+            c='gray' if k == 'random' else 'C0')
+    ax.axvline(0, c='gray', lw=.8)
+    ax.set_xscale('symlog', linthresh=2)
+    lo,hi = ax.get_xlim()
+    ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30) if lo <= t <= hi]
+    ax.set_xticks(ticks, labels=[f'{t:+d}' if t else '0' for t in ticks])
+    ax.minorticks_off()
+    ax.set(yticks=range(len(names)), yticklabels=names,
+        xlabel=f"accuracy minus that of {r['method']}, points (95 % interval)")
     return fig
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #4bd8e9dc
@@ -121,4 +133,5 @@ def distinct_sets(run:AblationRun)->dict:
 def shared_name(labels)->str:
     "'CONFIG B, C' for labels that begin with the same word"
     words = [o.split(' ', 1) for o in labels]
-    return ', '.join([labels[0], *(b[-1] if len(b) > 1 and b[0] == a[0] else ' '.join(b) for a,b in zip(words, words[1:]))])
+    return ', '.join([labels[0], *(b[-1] if len(b) > 1 and b[0] == a[0] else ' '.join(b)
+        for a,b in zip(words, words[1:]))])

@@ -64,7 +64,8 @@ data_names = {
     'ImageNet-10':'imagenet10', 'ImageNet-1k':'imagenet1k'}
 method_names = {
     'EDC':'edc', 'SRe2L':'sre2l', 'CDA':'cda', 'G-VBSM':'gvbsm', 'RDED':'rded',
-    'DC':'dc', 'DSA':'dsa', 'IDC':'idc', 'DREAM':'dream', 'MDC':'mdc', 'MTT':'mtt'} | {f'Baseline-{k}':'idc' for k in 'ABC'}
+    'DC':'dc', 'DSA':'dsa', 'IDC':'idc', 'DREAM':'dream', 'MDC':'mdc',
+    'MTT':'mtt'} | {f'Baseline-{k}':'idc' for k in 'ABC'}
 network_names = {
     'ResNet-18':'resnet18', 'ResNet-50':'resnet50', 'ResNet-101':'resnet101',
     'MobileNet-V2':'mobilenet_v2', 'ShuffleNet-V2':'shufflenet_v2_x0_5', 'EfficientNet-B0':'timm/efficientnet_b0',
@@ -138,7 +139,8 @@ def on(*names):
 def main(l):
     "EDC, Tables 1 and 25: methods as they are"
     if l.method in ('TESLA', 'WMDD'): return unsaid(f"quoted from {l.method}'s paper; EDC prints no setting")
-    if (l.method, l.dataset) == ('MTT', 'Tiny-ImageNet'): return unsaid("quoted from MTT's paper, of other networks and batches than on CIFAR; EDC prints no setting")
+    if (l.method, l.dataset) == ('MTT', 'Tiny-ImageNet'):
+        return unsaid("quoted from MTT's paper, of other networks and batches than on CIFAR; EDC prints no setting")
     return own(l)
 
 @on('Table 2')
@@ -451,7 +453,8 @@ def is_published(dataset:str, ipc:int, study:Recipe)->bool:
 def spellings(s:Recipe)->list:
     "The study in the forms in which a run may have planned it"
     out = [s, _plain(s)]
-    if isinstance(s, (MatchingStudy, TrajectoryStudy)): return out if s.matching.extra else [*out, s.but(matching__extra=Multisize())]
+    if isinstance(s, (MatchingStudy, TrajectoryStudy)):
+        return out if s.matching.extra else [*out, s.but(matching__extra=Multisize())]
     stretched = dict(protocol__training__schedule=partial(smoothing, zeta=2.))
     return out + [o.but(**stretched) for o in out if o.protocol.training.schedule is smoothing]
 

@@ -18,8 +18,12 @@ import dc_nb
 class Group(click.Group):
     "Loads its commands when they are asked for; shows errors that are meant for the user as one line, exit status 1"
     def _load(self): import dc_nb.run_commands,dc_nb.set_commands
-    def list_commands(self, ctx): self._load(); return super().list_commands(ctx)
-    def get_command(self, ctx, name): self._load(); return super().get_command(ctx, name)
+    def list_commands(self, ctx):
+        self._load()
+        return super().list_commands(ctx)
+    def get_command(self, ctx, name):
+        self._load()
+        return super().get_command(ctx, name)
     def invoke(self, ctx):
         try: return super().invoke(ctx)
         except KeyboardInterrupt:

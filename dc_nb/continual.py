@@ -78,7 +78,8 @@ def step_accuracies(memories, test:ImageSet, protocol:Protocol, updates:int, see
 def _one_run(images, test, ipc, steps, updates, preset, seed)->dict:
     "{way: accuracies after every step}"
     parts,(edc,idc) = class_steps(len(images.classes), steps, seed), both_studies(images, ipc, preset)
-    judge = partial(step_accuracies, test=test, protocol=idc.protocol.but(training__batch=25), updates=updates, seed=seed)
+    judge = partial(step_accuracies, test=test, protocol=idc.protocol.but(training__batch=25), updates=updates,
+        seed=seed)
     out = {k:judge(memories(f, images, parts, ipc, seed)) for k,f in ways(edc, idc).items()}
     whole = synthesized(images, ipc, seed, edc)
     out['EDC, all classes at once'] = judge(whole.by_class(*sum(parts[:k+1], ())) for k in range(steps))

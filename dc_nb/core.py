@@ -44,7 +44,9 @@ class Registry(dict):
     def __call__(self, f:Callable|str):
         if isinstance(f, str): return partial(self._add, f)
         return self._add(f.__name__, f)
-    def _add(self, name, f): self[name] = f; return f
+    def _add(self, name, f):
+        self[name] = f
+        return f
     def __missing__(self, name): raise UnknownName(f"{name!r} is not one of the {self.kind}: {nearest(name, self)}")
     def list(self, pattern='*'): return sorted(o for o in self if fnmatch(o, pattern))
 
@@ -58,8 +60,10 @@ def imported(name:str, registry:Registry):
     module,_,attribute = name.partition(':')
     if '' not in sys.path: sys.path.insert(0, '')                # a console script does not look there
     try: found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e: raise UnknownName(f"{name!r} is not one of the {registry.kind}: {e}") from None
-    if not isinstance(found, registry.of): raise UnknownName(f"{name!r} is not one of the {registry.kind}: {attribute} is a {type(found).__name__}")
+    except (ImportError, AttributeError, ValueError) as e:
+        raise UnknownName(f"{name!r} is not one of the {registry.kind}: {e}") from None
+    if not isinstance(found, registry.of):
+        raise UnknownName(f"{name!r} is not one of the {registry.kind}: {attribute} is a {type(found).__name__}")
     return found
 
 # %% ../nbs/library/01_core.ipynb #f51f961f
@@ -69,7 +73,8 @@ def spell(v)->str:
         args = [spell(o) for o in v.args] + [f'{k}={spell(o)}' for k,o in sorted(v.keywords.items())]
         return f"{spell(v.func)}({', '.join(args)})"
     if is_dataclass(v) and not isinstance(v, type):
-        known = {f.name:spell(getattr(v, f.name)) for f in fields(v) if not (f.metadata.get('later') and getattr(v, f.name) == f.default)}
+        known = {f.name:spell(getattr(v, f.name)) for f in fields(v)
+            if not (f.metadata.get('later') and getattr(v, f.name) == f.default)}
         return f"{_named(type(v)).rpartition('.')[2]}({', '.join(f'{k}={o}' for k,o in known.items())})"
     if isinstance(v, (tuple, list)): return f"({', '.join(map(spell, v))})"
     if v is None or isinstance(v, (bool, int, float, str)): return repr(v)
@@ -95,7 +100,8 @@ class Recipe:
     def but(self, **changes):
         "This recipe with other choices; `a__b=...` reaches field `b` of the recipe in field `a`"
         deep = {}
-        for k in [k for k in changes if '__' in k]: deep.setdefault(k.split('__')[0], {})[k.split('__', 1)[1]] = changes.pop(k)
+        for k in [k for k in changes if '__' in k]:
+            deep.setdefault(k.split('__')[0], {})[k.split('__', 1)[1]] = changes.pop(k)
         names = [f.name for f in fields(self)]
         for k in {**changes, **deep}:
             if k not in names: raise UnknownName(f"{type(self).__name__} has no choice {k!r}: {nearest(k, names)}")
@@ -127,7 +133,8 @@ def stream(seed:int, *names)->torch.Generator:
 @contextlib.contextmanager
 def seeded(seed:int, *names):
     "Code inside draws from this stream although it uses torch's global generator (weights, dropout, torchvision); outside, nothing moved"
-    gpu = torch.cuda.is_initialized()                      # else torch writes down a stack trace for every seed, 3 ms each
+    # else torch writes down a stack trace for every seed, 3 ms each
+    gpu = torch.cuda.is_initialized()
     with torch.random.fork_rng(None if gpu else []):
         (torch.manual_seed if gpu else torch.default_generator.manual_seed)(seed_of(seed, *names))
         yield
@@ -141,14 +148,16 @@ def ema_(avg:Tensor, new:Tensor, decay:float)->Tensor:
 def along(t:Tensor, x:Tensor)->Tensor:
     "`t` on the device of `x`, floats in its type; on the way from the host to a device the host does not wait"
     kind = x.dtype if t.is_floating_point() and x.is_floating_point() else t.dtype
-    return t.to(x.device, kind, non_blocking=t.device.type == 'cpu')            # on the way back it must: the numbers are read at once
+    # on the way back it must: the numbers are read at once
+    return t.to(x.device, kind, non_blocking=t.device.type == 'cpu')
 
 # %% ../nbs/library/01_core.ipynb #b2cd0edd
 def table(rows:list)->str:
     "Rows (dicts with equal keys) as a Markdown table; None prints as a dash"
     if not rows: return ''
     head = list(rows[0])
-    lines = [head, ['---']*len(head)] + [['–' if r[k] is None else str(r[k]).replace('|', r'\|') for k in head] for r in rows]
+    lines = [head, ['---']*len(head)] + [['–' if r[k] is None else str(r[k]).replace('|', r'\|') for k in head]
+        for r in rows]
     return '\n'.join('| '+' | '.join(o)+' |' for o in lines)
 
 # %% ../nbs/library/01_core.ipynb #43474cef
@@ -185,7 +194,8 @@ def aside(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name[:50]}.{_machine()}-{os.getpid()}.'))   # a folder: safetensors has a temporary file of its own
+        # a folder: safetensors has a temporary file of its own
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name[:50]}.{_machine()}-{os.getpid()}.'))
         yield (tmp := folder/path.name)
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
@@ -193,7 +203,8 @@ def aside(path):
         found = re.search(r'os error (\d+)', str(e))                       # safetensors has the number in its text only
         code = e.errno if isinstance(e, OSError) else found and int(found[1])
         if code not in _full: raise
-        raise Unwritable(code, f"{os.strerror(code)}; free some space and run again, what was computed before is kept", str(path)) from None
+        raise Unwritable(code, f"{os.strerror(code)}; free some space and run again, what was computed before is kept",
+            str(path)) from None
     finally:
         if folder: shutil.rmtree(folder, ignore_errors=True)
 
@@ -234,9 +245,11 @@ def checksum(tensors:dict)->str:
 def save_state(path, state, **card):
     "Write a nested `state` of tensors and JSON values, and a `card` of JSON values that describes it; whole or not at all"
     flat = flatten(state)
-    tensors = {k:v.detach().cpu().contiguous().clone() for k,v in flat.items() if isinstance(v, Tensor)}    # none may share memory
+    # none may share memory
+    tensors = {k:v.detach().cpu().contiguous().clone() for k,v in flat.items() if isinstance(v, Tensor)}
     text = json.dumps(dict(plain={k:v for k,v in flat.items() if k not in tensors}, card=card))
-    with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=_seal(text, tensors)+text))        # one entry: safetensors shuffles several
+    # one entry: safetensors shuffles several
+    with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=_seal(text, tensors)+text))
 
 def _seal(text, tensors): return hashlib.sha256((text+checksum(tensors)).encode()).hexdigest()
 
@@ -244,9 +257,11 @@ def load_state(path, device='cpu')->tuple[dict,dict]:
     "The `(state, card)` that `save_state` wrote; raises `Damaged` for anything else"
     try:
         with safe_open(str(path), 'pt') as f:
-            meta,tensors = (f.metadata() or {})['dc_nb'], {k:f.get_tensor(k).clone() for k in f.keys()}   # clone: else they change when the file does
+            # clone: else they change when the file does
+            meta,tensors = (f.metadata() or {})['dc_nb'], {k:f.get_tensor(k).clone() for k in f.keys()}
         seal,text = meta[:64],meta[64:]
-        if seal != _seal(text, tensors): raise Damaged(f"{path}: the checksum does not fit its content; delete it and run again")
+        if seal != _seal(text, tensors):
+            raise Damaged(f"{path}: the checksum does not fit its content; delete it and run again")
         meta = json.loads(text)
         return unflatten({**{k:t.to(device) for k,t in tensors.items()}, **meta['plain']}), meta['card']
     except (SafetensorError, KeyError, json.JSONDecodeError) as e:
@@ -301,14 +316,20 @@ def drive(
         values.append(value := loop.advance())
         now = monotonic()
         due = checkpoint and now-saved >= every
-        if due or now-looked >= 1: _finite(loop, values); values,looked = [], now
-        if due: _save(loop, checkpoint); saved = now
+        if due or now-looked >= 1:
+            _finite(loop, values)
+            values,looked = [], now
+        if due:
+            _save(loop, checkpoint)
+            saved = now
         if tick: tick(value)
     _finite(loop, values)
-    if not all_finite(loop.state()): raise Diverged(f"the end is not finite; {getattr(loop, 'advice', 'lower the learning rate')}")
+    if not all_finite(loop.state()):
+        raise Diverged(f"the end is not finite; {getattr(loop, 'advice', 'lower the learning rate')}")
     return loop
 
 def _save(loop, path):
     state = loop.state()
-    if not all_finite(state): raise Diverged(f"the state is not finite at step {loop.at}; {getattr(loop, 'advice', 'lower the learning rate')}")
+    if not all_finite(state):
+        raise Diverged(f"the state is not finite at step {loop.at}; {getattr(loop, 'advice', 'lower the learning rate')}")
     save_state(path, state, kind=type(loop).__name__, key=loop.key)

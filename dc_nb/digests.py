@@ -35,7 +35,8 @@ def short_hash(text:str, n:int=12)->str:
 # %% ../nbs/library/02_digests.ipynb #b67edf11
 def _base(node:ast.AST)->str|None:
     "The leftmost name of `a.b[c](d)`"
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)): node = getattr(node, 'value', None) or node.func
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)):
+        node = getattr(node, 'value', None) or node.func
     return node.id if isinstance(node, ast.Name) else None
 
 def names_of(statement:ast.stmt)->set:
@@ -47,7 +48,8 @@ def names_of(statement:ast.stmt)->set:
         return {statement.name, *by, *map(_base, patched)} - {None}
     targets = getattr(statement, 'targets', [getattr(statement, 'target', None)])
     touched = {_base(o) for o in targets if isinstance(o, (ast.Subscript, ast.Attribute))}
-    calls = {_base(statement.value.func)} if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) else set()
+    calls = {_base(statement.value.func)} if isinstance(statement, ast.Expr) and isinstance(statement.value,
+        ast.Call) else set()
     return (stored | touched | calls) - {None}
 
 # %% ../nbs/library/02_digests.ipynb #dacf0f23
@@ -58,17 +60,20 @@ class Source:
         package = module if Path(path).name == '__init__.py' else module.rpartition('.')[0]
         for s in bare(ast.parse(Path(path).read_text(encoding='utf-8'))).body:
             for name in names_of(s) | self._deep(s): self.found.setdefault(name, []).append(s)
-            for m in s.body if isinstance(s, ast.ClassDef) else []: self.found |= {f'{s.name}.{m.name}':[m]} if isinstance(m, ast.FunctionDef) else {}
+            for m in s.body if isinstance(s, ast.ClassDef) else []:
+                self.found |= {f'{s.name}.{m.name}':[m]} if isinstance(m, ast.FunctionDef) else {}
         for node in ast.walk(ast.parse(Path(path).read_text(encoding='utf-8'))): self._imports(node, package)
 
     def _deep(self, s):
         "Names touched inside loops, conditions and `with` blocks"
-        inner = [o for o in ast.walk(s) if isinstance(o, ast.Assign)] if isinstance(s, (ast.For, ast.If, ast.With, ast.Try)) else []
+        inner = [o for o in ast.walk(s) if isinstance(o, ast.Assign)] if isinstance(s,
+            (ast.For, ast.If, ast.With, ast.Try)) else []
         return {n for o in inner for n in names_of(o)}
 
     def _imports(self, node, package):
         if isinstance(node, ast.Import):
-            for a in node.names: self.imported[a.asname or a.name.split('.')[0]] = (a.name if a.asname else a.name.split('.')[0], None)
+            for a in node.names:
+                self.imported[a.asname or a.name.split('.')[0]] = (a.name if a.asname else a.name.split('.')[0], None)
         if isinstance(node, ast.ImportFrom):
             up = package.split('.')[:len(package.split('.'))-node.level+1] if node.level else []
             where = '.'.join([*up, *([node.module] if node.module else [])])
@@ -136,7 +141,8 @@ def reached(
             out[f'{module}.{name}'] = source.text_hash(name)
             todo += source.uses(name)
         elif name in source.imported: todo.append(source.imported[name])            # handed on by an import
-        elif parsed(f'{module}.{name}'): seen.add((f'{module}.{name}', None))       # a module: its names follow by `module.name`
+        # a module: its names follow by `module.name`
+        elif parsed(f'{module}.{name}'): seen.add((f'{module}.{name}', None))
     return dict(sorted(out.items()))
 
 # %% ../nbs/library/02_digests.ipynb #08594d7f
@@ -149,7 +155,8 @@ def _text(f)->str:
 
 def _mentions(code)->set:
     "The global names in a function's bytecode, inner functions included"
-    own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}      # no attributes
+    # no attributes
+    own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
     return own.union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
 
 def _in_notebook(f, seen=None)->list:

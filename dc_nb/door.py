@@ -40,9 +40,13 @@ def run_of(data:tuple, ipc:int, method='edc', **parameters):
     make = run_kind(recipe)
     kind = make.parameters
     network = parameters.pop('network', None)
-    if kind is Mdc: parameters.setdefault('compare', 'MDC' if recipe.matching.extra else 'C')         # that set alone, not its rivals
-    if network: parameters |= dict(network=network) if 'network' in kind.model_fields else dict(observers=network if isinstance(network, str) else ','.join(network))
-    p = check(dict(parameters, dataset=data[0].name, ipc=ipc, **dict(method=method) if isinstance(method, str) else {}), kind)
+    # that set alone, not its rivals
+    if kind is Mdc: parameters.setdefault('compare', 'MDC' if recipe.matching.extra else 'C')
+    if network:
+        parameters |= dict(network=network) if 'network' in kind.model_fields else dict(observers=network
+            if isinstance(network, str) else ','.join(network))
+    p = check(dict(parameters, dataset=data[0].name, ipc=ipc, **dict(method=method) if isinstance(method, str) else {}),
+        kind)
     return make(p, None if isinstance(method, str) else recipe, data)
 
 # %% ../nbs/library/16_door.ipynb #0218824d
@@ -59,7 +63,8 @@ def condense(
 )->CondensedSet: # with the labels that a student needs; knows its run, so it can be evaluated beside random images
     "A small set that trains a network nearly as well as the source does; raises `ParameterError` or `DataError`, in words"
     folder = tempfile.TemporaryDirectory() if out is None else None
-    run = run_of(parts_of(source, root), ipc, method, preset=preset, network=network, seed=seed, out=str(out or folder.name), **parameters)
+    run = run_of(parts_of(source, root), ipc, method, preset=preset, network=network, seed=seed,
+        out=str(out or folder.name), **parameters)
     made = with_labels(run, run.get(synthesis(run))) if isinstance(run, EdcRun) else run.made['sets'][run.main][ipc]
     made.origin = (run, folder)
     return made
@@ -86,7 +91,9 @@ def compare_with_random(condensed:CondensedSet, test=None, seeds:int=3)->Compari
     if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test, split='test')))
     teachers = run.teachers if isinstance(run, EdcRun) else ()
     nets = [Observer(run.get(t)[0]) for t in teachers]
-    def judged(images, title): return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)) for s in range(seeds)], run.study.protocol, nets)
+    def judged(images, title):
+        return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers))
+            for s in range(seeds)], run.study.protocol, nets)
     mine = judged(lambda s: given(run, condensed), 'set')
     return Comparison(mine, judged(lambda s: subset(run, condensed.ipc, s), 'random'), run.study.protocol.student)
 
@@ -98,10 +105,15 @@ def judged(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     test,m = as_images(test, split='test'), condensed.meta
     method = m.get('method') if m.get('method') in named else 'edc'
     kind = run_kind(named[method]).parameters
-    kept = {k:v for k,v in m.get('parameters', {}).items() if k in ('preset', 'epochs', 'regime', 'student', 'zeta') and ':' not in str(v)}
+    kept = {k:v for k,v in m.get('parameters', {}).items() if k in ('preset', 'epochs', 'regime', 'student', 'zeta')
+        and ':' not in str(v)}
     p = check(dict(kept, method=method, ipc=max(2, condensed.ipc), dataset=m.get('data', 'digits')), kind)
-    study = study_of(p, test.shape[-1], condensed.classes) if kind is Edc else {Mdc:matching_study_of, Mtt:trajectory_study_of}[kind](p, test.shape[-1])
+    study = study_of(p, test.shape[-1], condensed.classes) if kind is Edc else {Mdc:matching_study_of,
+        Mtt:trajectory_study_of}[kind](p, test.shape[-1])
     protocol = study.protocol
-    if getattr(study, 'learned', False) and 'step_size' in m: protocol = protocol.but(training=at_learned_rate(protocol.training, condensed))
-    if protocol.regime in ('live', 'stored') and condensed.table is None: protocol = protocol.but(regime='hard' if condensed.labels is None else 'fixed')
-    return Comparison(evaluate(condensed, test, protocol, p.seed, repeats=1 if condensed.table is not None else seeds), None, protocol.student)
+    if getattr(study, 'learned', False) and 'step_size' in m:
+        protocol = protocol.but(training=at_learned_rate(protocol.training, condensed))
+    if protocol.regime in ('live', 'stored') and condensed.table is None:
+        protocol = protocol.but(regime='hard' if condensed.labels is None else 'fixed')
+    return Comparison(evaluate(condensed, test, protocol, p.seed, repeats=1 if condensed.table is not None else seeds),
+        None, protocol.student)

@@ -21,7 +21,8 @@ from .experiments import Common,ParameterError,families,home,networks,number,pos
 from .observers import Observer,Pass,observe
 from .moments import Moments
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
-from .runs import Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,noted,numbers,saturated,scored,sized,student,subset,timed,weight_file,with_study
+from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,noted,
+    numbers,saturated,scored,sized,student,subset,timed,weight_file,with_study)
 from .soft_labels import label_bytes
 from .stages import Stage,choices
 from .synthesis import Synthesis,begin,synthesize
@@ -32,9 +33,11 @@ from pydantic import Field
 class Edc(Common):
     "The parameters of an EDC run"
     family = Study
-    method: text = 'edc'                                # a recipe: edc (the paper), edc_released (what the released CIFAR-10 code computes)
+    # a recipe: edc (the paper), edc_released (what the released CIFAR-10 code computes)
+    method: text = 'edc'
     observers: text|None = None                         # comma-separated networks that guide synthesis and label
-    labellers: text|None = None                         # comma-separated networks that label, where they are not the observers
+    # comma-separated networks that label, where they are not the observers
+    labellers: text|None = None
     observer_epochs: positive|None = None
     weights: text|None = None                           # folder with NAME.safetensors or NAME.pth of trained observers
     iterations: Annotated[whole, Field(ge=0, le=10**9)]|None = None # synthesis steps for each batch
@@ -43,21 +46,27 @@ class Edc(Common):
     flatness_weight: Annotated[number, Field(ge=0)]|None = None
     zeta: Annotated[number, Field(gt=0)]|None = None     # stretch of the smoothing schedule; sets that schedule
     regime: Literal['hard','fixed','live','stored']|None = None
-    ceiling: bool = True                                # also train a student on the full data with the observers' recipe
-    equal_bytes: bool = False                           # also train students on as many real images as take the bytes of images, labels and teachers
+    # also train a student on the full data with the observers' recipe
+    ceiling: bool = True
+    # also train students on as many real images as take the bytes of images, labels and teachers
+    equal_bytes: bool = False
     def names(self): return networks(self.student)+networks(self.observers)+networks(self.labellers)
     def checked(self):
         for k in ('observers', 'labellers'):
             names = networks(getattr(self, k))
-            if getattr(self, k) is not None and not names: raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: give names with commas between them")
-            if len(set(names)) < len(names): raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: name every network once")
+            if getattr(self, k) is not None and not names:
+                raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: give names with commas between them")
+            if len(set(names)) < len(names):
+                raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: name every network once")
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #bcd4482f
 def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
     "The study that the parameters ask for, on so many images of `side` pixels"
     s = sized_study(p.dataset, p.ipc, p.method, p.preset, side, classes, images)
-    direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs, synthesis__steps=p.iterations, synthesis__batch=p.batch,
-        protocol__student=p.student, protocol__training__epochs=p.epochs, protocol__labellers=networks(p.labellers) or None,
+    direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs,
+        synthesis__steps=p.iterations, synthesis__batch=p.batch,
+        protocol__student=p.student, protocol__training__epochs=p.epochs,
+        protocol__labellers=networks(p.labellers) or None,
         protocol__training__schedule=p.zeta and (smoothing if p.zeta == 2 else partial(smoothing, zeta=p.zeta)))
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     if p.alpha is not None: s = with_alpha(s, p.alpha)
@@ -74,21 +83,26 @@ class EdcRun(Run):
         self.settle(study or self.planned_study(p))
         s = self.study
         enough_images(self, getattr(s.synthesis.start, 'keywords', {}).get('factor', 1)**2, 'crops')
-        table = label_bytes('stored', len(self.train.classes)*p.ipc, len(self.train.classes), s.protocol.training.epochs)*(s.protocol.regime in ('live', 'stored'))
-        fit_disk(self, sized({s.protocol.student, *s.observers, *(s.protocol.labellers or ())}, self.train), 1, 2*p.seeds*table)
+        table = label_bytes('stored', len(self.train.classes)*p.ipc, len(self.train.classes),
+            s.protocol.training.epochs)*(s.protocol.regime in ('live', 'stored'))
+        fit_disk(self, sized({s.protocol.student, *s.observers, *(s.protocol.labellers or ())}, self.train), 1,
+            2*p.seeds*table)
         self.weights = {o:weight_file(home()/p.weights, o) for o in s.observers} if p.weights else {}
 
-    def planned_study(self, p)->Study: return study_of(p, self.train.shape[-1], len(self.train.classes), len(self.train))
+    def planned_study(self, p)->Study:
+        return study_of(p, self.train.shape[-1], len(self.train.classes), len(self.train))
     def network(self, name:str)->Stage: return network(self, name, self.study.squeeze, self.weights.get(name))
 
     @property
     def teachers(self)->tuple:
         "The stages of the networks that label; none for hard labels"
         protocol = self.study.protocol
-        return tuple(self.network(o) for o in protocol.labellers or self.study.observers) if protocol.regime != 'hard' else ()
+        return tuple(self.network(o) for o in protocol.labellers
+            or self.study.observers) if protocol.regime != 'hard' else ()
 
     def students(self, images:tuple, title:str)->list: return [self.student(images, s, title) for s in self.seeds]
-    def student(self, images:tuple, seed:int, title:str)->Stage: return student(self, images, seed, f'{title}, seed {seed}', teachers=self.teachers)
+    def student(self, images:tuple, seed:int, title:str)->Stage:
+        return student(self, images, seed, f'{title}, seed {seed}', teachers=self.teachers)
 
     @property
     def seeds(self)->range: return range(self.p.seed, self.p.seed+self.p.seeds)
@@ -112,13 +126,15 @@ def observer(run:EdcRun, name:str)->Stage:
         if acc <= 1.2/len(run.train.classes):
             raise NearChance(f"observer {name} has {acc:.1%} of the test images right, {1/len(run.train.classes):.1%} would be chance: give it more epochs (observer_epochs) or another network")
         obs = observe(net, run.train, s, seed, job.part, job.every, job.tick)
-        job.save(dict(whole={k:list(m) for k,m in obs.whole.items()}, by_class={k:list(m) for k,m in obs.by_class.items()}))
+        job.save(dict(whole={k:list(m) for k,m in obs.whole.items()},
+            by_class={k:list(m) for k,m in obs.by_class.items()}))
     def read(state, card):
         net,acc = run.get(net_stage)
         targets = [{k:Moments(*m) for k,m in state[part].items()} for part in ('whole', 'by_class')]
         return Observer(net, *targets, name, acc)
     def probe(name): return timed(Pass(blank(run, name, 0), run.train, s, 0))
-    return Stage('observer', f'statistics of {name}', (*run.here, s.key, seed), make, read, (net_stage,), ceil(len(run.train)/s.batch),
+    return Stage('observer', f'statistics of {name}', (*run.here, s.key, seed), make, read, (net_stage,),
+        ceil(len(run.train)/s.batch),
         ('dc_nb.observers.observe', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name=name))
 
 def observers(run:EdcRun)->list: return [run.get(observer(run, o)) for o in run.study.observers]
@@ -131,22 +147,26 @@ def synthesis(run:EdcRun)->Stage:
         losses = []
         out = synthesize(s, run.train, job.inputs, p.ipc, p.seed, job.part, job.every, job.tick, losses)
         start = begin(s, run.train, job.inputs, p.ipc, p.seed)
-        job.save(dict(x=out.x, start=start, losses=torch.stack(losses) if losses else torch.zeros(0, len(s.terms))), meta=out.meta, **noted(saturated(start.cpu(), unit(out.x))))
+        job.save(dict(x=out.x, start=start, losses=torch.stack(losses) if losses else torch.zeros(0, len(s.terms))),
+            meta=out.meta, **noted(saturated(start.cpu(), unit(out.x))))
     def probe(name):
         x,y = run.train.take(torch.arange(0, len(run.train), max(1, len(run.train)//500)))
         few = replace(run.train, x=x, y=y)
         some = [observe(blank(run, o, 0), few, run.study.statistics.but(batch=50)) for o in run.study.observers]
         return timed(Synthesis(s, run.train, some, p.ipc, 0), min(len(some), s.steps-1)) if s.steps > 1 else 0.
     parts = ceil(len(run.train.classes)*p.ipc/s.batch) if s.batch else 1
-    return Stage('set', 'synthesis', (*run.here, s.key, p.ipc, p.seed), make, lambda state, card: CondensedSet(state['x'], meta=card['meta']),
-        tuple(observer(run, o) for o in run.study.observers), s.steps*parts, ('dc_nb.synthesis.synthesize', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name='set'),
+    return Stage('set', 'synthesis', (*run.here, s.key, p.ipc, p.seed), make,
+        lambda state, card: CondensedSet(state['x'], meta=card['meta']),
+        tuple(observer(run, o) for o in run.study.observers), s.steps*parts,
+        ('dc_nb.synthesis.synthesize', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name='set'),
         tuple(getattr(f, 'func', f).__name__ for _,f in s.terms))
 
 def condensed(run:EdcRun)->tuple:
     "(condensed set, its start, the terms at every step)"
     stage = synthesis(run)
     made = run.get(stage)
-    state,_ = load_state(run.store.file(stage))                    # start and terms are looked at, so they stay on the host
+    # start and terms are looked at, so they stay on the host
+    state,_ = load_state(run.store.file(stage))
     return made, state['start'], state['losses']
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #c4aa8f14
@@ -155,7 +175,8 @@ def with_labels(run:EdcRun, made:CondensedSet)->CondensedSet:
     regime = run.study.protocol.regime
     if regime == 'fixed': return labelled(made, [Observer(run.get(t)[0]) for t in run.teachers])
     if regime == 'hard': return made
-    table = labels(run, (synthesis(run),), lambda values: values[0], (), run.teachers, run.p.seed, f'{run.p.method}, seed {run.p.seed}')
+    table = labels(run, (synthesis(run),), lambda values: values[0], (), run.teachers, run.p.seed,
+        f'{run.p.method}, seed {run.p.seed}')
     return carrying(run, made, run.get(table), run.p.seed)
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #b93097dc
@@ -169,19 +190,22 @@ def ceiling(run:EdcRun)->dict|None:
     "The student's network on the full data, hard labels, with the observers' recipe; None when the parameters say so"
     if not run.p.ceiling: return None
     name = run.study.protocol.student
-    return dict(accuracy=run.get(network(run, name, run.study.squeeze))[1], epochs=run.study.squeeze.epochs, network=name)
+    return dict(accuracy=run.get(network(run, name, run.study.squeeze))[1], epochs=run.study.squeeze.epochs,
+        network=name)
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #540fa4ff
 def rival(run:EdcRun, mine:Score)->dict|None:
     "Scores on random real images, hard labels, of the bytes of `mine`, or on all there are; None when the parameters say so, or that is no more than the set"
     p,train = run.p, run.train
     most = int(torch.bincount(train.y).min())
-    n = min(int(equivalent_ipc(mine, len(train.classes), train.x[0].numel())), most)          # a real image is shipped with 8 bits a value
+    # a real image is shipped with 8 bits a value
+    n = min(int(equivalent_ipc(mine, len(train.classes), train.x[0].numel())), most)
     if not p.equal_bytes or n <= p.ipc: return None
     epochs = run.study.protocol.training.epochs
     epochs = min(epochs, ceil(10*epochs*p.ipc/n))
     hard = with_study(run, with_regime(run.study, 'hard').but(protocol__training__epochs=epochs))
-    s = Score(tuple(run.get(student(hard, (subset(run, n, seed),), seed, f'{n} real images a class, seed {seed}')) for seed in run.seeds))
+    s = Score(tuple(run.get(student(hard, (subset(run, n, seed),), seed, f'{n} real images a class, seed {seed}'))
+        for seed in run.seeds))
     return dict(ipc=n, all=n == most, **numbers(s), epochs=epochs)
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #127edcbf
@@ -190,11 +214,13 @@ def row(run:EdcRun, found:dict, full=None, equal_bytes=None)->dict:
     mine,rand = found[run.p.method], found['random']
     gain,half = difference_of(mine, rand)
     accuracies = {o:run.get(run.network(o))[1] for o in run.study.observers}
-    return common_row(run, scores={k:numbers(v) for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full, equal_bytes=equal_bytes,
+    return common_row(run, scores={k:numbers(v) for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full,
+        equal_bytes=equal_bytes,
         observers=accuracies, bytes=mine.bytes, steps=run.study.synthesis.steps)
 
 def results(run:EdcRun)->dict:
     "All stages one after the other: condensed set, start, losses, scores, row; nothing is written but caches"
     made,start,losses = condensed(run)
     found = scores(run)
-    return dict(condensed=made, start=start, losses=losses, scores=found, row=row(run, found, ceiling(run), rival(run, found[run.p.method])))
+    return dict(condensed=made, start=start, losses=losses, scores=found,
+        row=row(run, found, ceiling(run), rival(run, found[run.p.method])))

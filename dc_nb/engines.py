@@ -25,7 +25,8 @@ engines = Registry('engines')
 @engines
 def here(run:Run, address:str|None=None):
     "Make all stages of a run in this process, one after the other"
-    if address: raise ValueError(f"address = {address!r} is not right: the engine 'here' joins no cluster; use the engine 'ray'")
+    if address:
+        raise ValueError(f"address = {address!r} is not right: the engine 'here' joins no cluster; use the engine 'ray'")
     for stage in chain(*run.stages()): run.get(stage)
 
 def make_all(
@@ -39,7 +40,8 @@ def make_all(
 # %% ../nbs/experiments/04_engines.ipynb #147910cb
 def asked(run:Run)->str:
     "What another process needs to build the same run: family, module and parameters, as JSON"
-    if families.get(run.name) is not type(run): raise ValueError(f"a run of {type(run).__name__} cannot be built elsewhere: register the class with @families({run.name!r})")
+    if families.get(run.name) is not type(run):
+        raise ValueError(f"a run of {type(run).__name__} cannot be built elsewhere: register the class with @families({run.name!r})")
     p = run.p.model_dump() | dict(device=run.device.type, out=str(run.out), plan=False)
     return json.dumps(dict(family=run.name, module=type(run).__module__, parameters=p), sort_keys=True)
 
@@ -55,12 +57,14 @@ def rebuilt(text:str)->tuple:
 # %% ../nbs/experiments/04_engines.ipynb #2e62a7bf
 def _made(text, id, threads, folder, *needs)->list:
     "In a worker: make one stage, after its `needs`; the warnings that it gave"
-    if not Path(folder).is_dir(): raise FileNotFoundError(f"{socket.gethostname()} does not see the folder {folder}: start from a folder that all machines share")
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{socket.gethostname()} does not see the folder {folder}: start from a folder that all machines share")
     os.chdir(folder)
     torch.set_num_threads(threads)
     with warnings.catch_warnings(record=True, action='always') as said:
         run,stages = rebuilt(text)
-        if id not in stages: raise ValueError(f"stage {id} is not among those of its parameters: the run was given other data or choices; use the engine 'here'")
+        if id not in stages:
+            raise ValueError(f"stage {id} is not among those of its parameters: the run was given other data or choices; use the engine 'here'")
         run.store.values.pop(id, None)
         run.get(stages[id])
     return [str(w.message) for w in said if issubclass(w.category, UserWarning)]
@@ -80,14 +84,16 @@ def _package():
     "The package Ray; a cluster that starts from here sends no usage statistics, and its workers are no nicer to others than this process (Ray's are, by 15)"
     for k in ('RAY_USAGE_STATS_ENABLED', 'RAY_worker_niceness'): os.environ.setdefault(k, '0')
     try: return import_module('ray')
-    except ImportError: raise ImportError("the engine 'ray' needs the package Ray: pip install \"dc_nb[ray]\"") from None
+    except ImportError:
+        raise ImportError("the engine 'ray' needs the package Ray: pip install \"dc_nb[ray]\"") from None
 
 @contextmanager
 def _joined(r, address, cpus, gpus):
     "A connection to the cluster at `address`; without one, a cluster on this machine for as long as it is needed"
     if r.is_initialized(): yield
     else:
-        own = {} if address else dict(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, object_store_memory=10**8)      # files carry the results, not Ray
+        # files carry the results, not Ray
+        own = {} if address else dict(num_cpus=cpus, num_gpus=gpus, include_dashboard=False, object_store_memory=10**8)
         r.init(address or 'local', log_to_driver=False, logging_level=logging.WARNING, **own)
         try: yield
         finally: r.shutdown()
@@ -106,7 +112,9 @@ def _submitted(r, run, stages, threads, gpus)->dict:
     "{Ray's reference: stage}; a task waits for those of its needs"
     text,folder,refs = asked(run), str(Path.cwd()), {}
     task = r.remote(num_cpus=threads, num_gpus=gpus, max_retries=lost, retry_exceptions=False)(_made)
-    for s in stages: refs[s.id] = task.options(name=s.name).remote(text, s.id, threads, folder, *(refs[n.id] for n in s.needs if n.id in refs))
+    for s in stages:
+        refs[s.id] = task.options(name=s.name).remote(text, s.id, threads, folder,
+            *(refs[n.id] for n in s.needs if n.id in refs))
     return {refs[s.id]:s for s in stages}
 
 def _result(r, ref, stage)->list:
@@ -115,7 +123,8 @@ def _result(r, ref, stage)->list:
     except r.exceptions.RayTaskError as e:
         while isinstance(e, r.exceptions.RayTaskError): e = e.cause
         raise e from None
-    except r.exceptions.RayError as e: raise RuntimeError(f"{stage.name}: Ray gave it up ({str(e).strip().splitlines()[0]})") from None
+    except r.exceptions.RayError as e:
+        raise RuntimeError(f"{stage.name}: Ray gave it up ({str(e).strip().splitlines()[0]})") from None
 
 def _collected(r, tasks:dict):
     "Wait for all tasks and count them; the first error ends the others"
@@ -125,7 +134,8 @@ def _collected(r, tasks:dict):
             while left:
                 (ref,),left = r.wait(left, num_returns=1)
                 for text in _result(r, ref, tasks[ref]): warnings.warn(text, stacklevel=4)
-                bar.update(); bar.set_postfix_str(tasks[ref].name)
+                bar.update()
+                bar.set_postfix_str(tasks[ref].name)
     finally:
         for ref in left: r.cancel(ref)
 
@@ -139,7 +149,8 @@ def ray(
     gpus:float|None=None # of each stage; None: one where the run has a card; 0.5: two stages share a card
 ):
     "Make all stages of a run as tasks of Ray, each as soon as its needs are met"
-    if address and workers: raise ValueError(f"workers = {workers} is not right: the cluster at {address} has as many as it has; leave it out")
+    if address and workers:
+        raise ValueError(f"workers = {workers} is not right: the cluster at {address} has as many as it has; leave it out")
     r,threads = _package(), threads or torch.get_num_threads()
     gpus = gpus if gpus is not None else int(run.device.type == 'cuda')
     stages = unmade(run.store, chain(*run.stages()))

@@ -27,7 +27,8 @@ from torch import Tensor,optim
 class Protocol(Recipe):
     "How a condensed set is judged"
     student: str = 'resnet18'
-    training: Training = Training(epochs=1000, batch=25, optimiser=partial(optim.AdamW, lr=1e-3, weight_decay=.01), decay_all=False,
+    training: Training = Training(epochs=1000, batch=25, optimiser=partial(optim.AdamW, lr=1e-3, weight_decay=.01),
+        decay_all=False,
         schedule=multistep, views=(randaugment, partial(crop, scale=(.5,1.)), flip, cutmix), ema=.99)
     loss: Callable = mse_gt
     regime: str = 'live'
@@ -47,7 +48,8 @@ class Score:
     @property
     def mean(self)->float: return sum(self.accuracies)/self.n
     @property
-    def sd(self)->float|None: return sqrt(sum((a-self.mean)**2 for a in self.accuracies)/(self.n-1)) if self.n > 1 else None
+    def sd(self)->float|None:
+        return sqrt(sum((a-self.mean)**2 for a in self.accuracies)/(self.n-1)) if self.n > 1 else None
     def __str__(self):
         sd = '' if self.sd is None else f' ± {100*self.sd:.1f}'
         return f'{100*self.mean:.1f}{sd} % (n={self.n}, epoch {self.epochs}, {self.regime} labels)'
@@ -63,16 +65,20 @@ def training_set(condensed:CondensedSet, like:ImageSet)->ImageSet:
 def student(protocol:Protocol, data:ImageSet, seed:int):
     "A fresh student for the images of `data`"
     c,h,_ = data.shape
-    own = seed_of(seed, 'student')       # else a student would start from the weights that its teacher of the same kind started from
+    # else a student would start from the weights that its teacher of the same kind started from
+    own = seed_of(seed, 'student')
     return create(protocol.student, len(data.classes), h, c, data.mean, data.std, seed=own).to(data.y.device)
 
 def own_labels(condensed:CondensedSet, protocol:Protocol, teachers=())->Tensor|None:
     "The soft labels that the set brings along, n x classes, where the regime is 'fixed' and nobody else is asked"
     if condensed.labels is None or teachers or protocol.regime != 'fixed': return None
     labels,names = condensed.labels,condensed.meta.get('label_classes')
-    if names and not set(condensed.meta.get('classes', ())) <= set(names): raise ValueError(f"soft labels of the classes {names[:5]} ... do not cover those of the set")
-    if names: labels = labels[...,[names.index(c) for c in condensed.meta['classes']]]                 # some classes, or in another order
-    if labels.shape[2] != condensed.classes: raise ValueError(f"soft labels of {labels.shape[2]} classes for a set of {condensed.classes}")
+    if names and not set(condensed.meta.get('classes', ())) <= set(names):
+        raise ValueError(f"soft labels of the classes {names[:5]} ... do not cover those of the set")
+    # some classes, or in another order
+    if names: labels = labels[...,[names.index(c) for c in condensed.meta['classes']]]
+    if labels.shape[2] != condensed.classes:
+        raise ValueError(f"soft labels of {labels.shape[2]} classes for a set of {condensed.classes}")
     return labels.flatten(0, 1).repeat_interleave(condensed.factor**2, 0)
 
 def own_table(condensed:CondensedSet, protocol:Protocol, train:ImageSet, seed:int):
@@ -84,10 +90,12 @@ def own_table(condensed:CondensedSet, protocol:Protocol, train:ImageSet, seed:in
 
 def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers=(), labels=None, table=None, **kw):
     "One student: (network, losses); `labels`, one an image, or a `table` of every view need no teacher; `kw` goes to `fit`"
-    if protocol.regime != 'hard' and not teachers and labels is None and table is None: raise ValueError(f"the {protocol.regime!r} regime needs teachers, or a set with soft labels of its own and the 'fixed' regime")
+    if protocol.regime != 'hard' and not teachers and labels is None and table is None:
+        raise ValueError(f"the {protocol.regime!r} regime needs teachers, or a set with soft labels of its own and the 'fixed' regime")
     recipe = protocol.training.but(views=for_images(protocol.training.views, train))
     regime = regimes[protocol.regime] if labels is None else partial(fixed, table=labels.to(train.y.device))
-    objective = from_table(protocol.loss, table) if table is not None else regime(protocol.loss, train, [o.net for o in teachers], recipe, seed)
+    objective = from_table(protocol.loss, table) if table is not None else regime(protocol.loss, train,
+        [o.net for o in teachers], recipe, seed)
     return fit(student(protocol, train, seed), train, recipe, seed, objective, **kw)
 
 # %% ../nbs/library/15_evaluation.ipynb #7dac6610
@@ -102,7 +110,9 @@ def evaluate(
 )->Score:
     "Train `repeats` students on the condensed set and test each at its last epoch"
     train,labels = training_set(condensed, test), own_labels(condensed, protocol, teachers)
-    def one(s): return train_student(train, protocol, s, teachers, labels, None if teachers else own_table(condensed, protocol, train, s), **kw)[0]
+    def one(s):
+        return train_student(train, protocol, s, teachers, labels,
+            None if teachers else own_table(condensed, protocol, train, s), **kw)[0]
     accs = [accuracy(one(s), test) for s in range(seed, seed+repeats)]
     return score(condensed, accs, protocol, teachers)
 
@@ -116,7 +126,8 @@ def score(condensed, accs, protocol, teachers=())->Score:
 # %% ../nbs/library/15_evaluation.ipynb #cd2ea1ef
 def labelled(condensed:CondensedSet, teachers)->CondensedSet:
     "The set with one soft label an image (logits of the observers' ensemble); one tile an image only"
-    if condensed.factor > 1: raise ValueError(f"a stored image of factor {condensed.factor} holds {condensed.factor**2} training images; give each a label with formats.decoded first")
+    if condensed.factor > 1:
+        raise ValueError(f"a stored image of factor {condensed.factor} holds {condensed.factor**2} training images; give each a label with formats.decoded first")
     nets,dev = [o.net for o in teachers], next(teachers[0].net.parameters()).device
     soft = torch.cat([ensemble(nets, x.to(dev)) for x in condensed.images.split(250)])
     return replace(condensed, labels=soft.cpu().unflatten(0, (condensed.classes, condensed.ipc)))

@@ -39,9 +39,12 @@ class Common(BaseModel):
     "The parameters that every run has"
     model_config = ConfigDict(extra='forbid', frozen=True, strict=False, allow_inf_nan=False)
     family: ClassVar[Any] = None                        # the kind of recipe that the run can use
-    manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})   # how a run goes: no number depends on it
-    places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download'})              # where things are here
-    dataset: text = 'digits'                            # a name of `data.datasets`, a folder, a .npz file, or MODULE:FUNCTION
+    # how a run goes: no number depends on it
+    manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})
+    # where things are here
+    places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download'})
+    # a name of `data.datasets`, a folder, a .npz file, or MODULE:FUNCTION
+    dataset: text = 'digits'
     root: text|None = None                              # folder of the data set, where it needs one
     download: bool = False                              # let torchvision fetch cifar10, cifar100 or svhn into root
     size: positive|None = None                          # pixels, for folders whose images differ in size
@@ -53,12 +56,14 @@ class Common(BaseModel):
     seeds: repeats = 5                                 # students evaluated for each set, and random subsets
     device: text = 'auto'                               # cpu, cuda, cuda:1, ...; auto: cuda where there is one
     precision: Literal['fp32','bf16'] = 'fp32'
-    out: text = 'out'                                   # everything that the run writes: caches, and a folder of its own
+    # everything that the run writes: caches, and a folder of its own
+    out: text = 'out'
     every: Annotated[float, Field(ge=0)] = 30.          # seconds between two checkpoints
     stale: Literal['make','keep'] = 'make'              # what to do with cached files that other code made
     plan: bool = False                                  # show the stages and what they will cost, and stop
     engine: Literal['here','ray'] = 'here'              # what makes the stages: this process, or tasks of Ray
-    address: text|None = None                           # of a Ray cluster ('auto': the one of this machine); None starts a local one
+    # of a Ray cluster ('auto': the one of this machine); None starts a local one
+    address: text|None = None
     watch: bool = False                                 # rewrite out/watch.html while the run goes: losses, time left
     def names(self): return networks(self.student)
     def checked(self): "More than a type can say; raises `UnknownName` or `ParameterError`"
@@ -83,12 +88,14 @@ def has_device(name:str)->bool:
 def plain(namespace:dict)->dict:
     "The parameters among a notebook's names: no modules, functions, classes, or names of the shell"
     shell = {'In', 'Out', 'exit', 'quit', 'get_ipython', 'open'}
-    return {k:v for k,v in namespace.items() if k[0] != '_' and k not in shell and not isinstance(v, (ModuleType, type)) and not callable(v)}
+    return {k:v for k,v in namespace.items() if k[0] != '_' and k not in shell
+        and not isinstance(v, (ModuleType, type)) and not callable(v)}
 
 def check(namespace:dict, kind)->Common:
     "Parameters of a `kind` from a notebook's namespace; raises `ParameterError` that names the culprit and what would be right"
     try: p = kind(**plain(namespace))
-    except ValidationError as e: raise ParameterError('; '.join(dict.fromkeys(wording(o, kind) for o in e.errors()))) from None
+    except ValidationError as e:
+        raise ParameterError('; '.join(dict.fromkeys(wording(o, kind) for o in e.errors()))) from None
     try:
         method = getattr(p, 'method', None)
         if method and not isinstance(named.find(method), p.family):
@@ -96,11 +103,13 @@ def check(namespace:dict, kind)->Common:
         for name in p.names(): builder(name)
         p.checked()
     except UnknownName as e: raise ParameterError(str(e)) from None
-    if p.device != 'auto' and not has_device(p.device): raise ParameterError(f"device = {p.device!r} is not right: PyTorch finds no such device on this machine; use 'auto' or 'cpu'")
+    if p.device != 'auto' and not has_device(p.device):
+        raise ParameterError(f"device = {p.device!r} is not right: PyTorch finds no such device on this machine; use 'auto' or 'cpu'")
     return p
 
 # %% ../nbs/experiments/05_experiments.ipynb #3a13fd01
-families = Registry('kinds of run')        # name: class of the run, with its `parameters`; filled by edc_runs, matching_runs, trajectory_runs, ...
+# name: class of the run, with its `parameters`; filled by edc_runs, matching_runs, trajectory_runs, ...
+families = Registry('kinds of run')
 
 def run_kind(recipe):
     "The class of runs that condense by `recipe`; raises `ParameterError` where there is none"
@@ -113,7 +122,8 @@ def home()->Path:
     "The checkout around the working directory, or the working directory"
     here = Path.cwd()
     for d in (here, *here.parents):
-        if (d/'settings.ini').is_file() and 'lib_name = dc_nb' in (d/'settings.ini').read_text(errors='replace'): return d
+        if (d/'settings.ini').is_file() and 'lib_name = dc_nb' in (d/'settings.ini').read_text(errors='replace'):
+            return d
     return here
 
 def writable(path)->Path:
@@ -123,13 +133,15 @@ def writable(path)->Path:
         path.mkdir(parents=True, exist_ok=True)
         with aside(path/'.probe') as tmp: tmp.write_text('x')
         (path/'.probe').unlink(missing_ok=True)
-    except OSError as e: raise ParameterError(f"cannot write into {path}: {e.strerror}; choose another folder") from None
+    except OSError as e:
+        raise ParameterError(f"cannot write into {path}: {e.strerror}; choose another folder") from None
     return path
 
 def roomy(path, need:int):
     "Refuse a folder on a disk with less than `need` bytes free"
     free = shutil.disk_usage(path).free
-    if free < need: raise ParameterError(f"{path} has {free/2**20:,.0f} MiB free, the run writes up to {need/2**20:,.0f} MiB; free some or choose another folder with out")
+    if free < need:
+        raise ParameterError(f"{path} has {free/2**20:,.0f} MiB free, the run writes up to {need/2**20:,.0f} MiB; free some or choose another folder with out")
 
 # %% ../nbs/experiments/05_experiments.ipynb #3d9efb6d
 def append_row(path, row:dict):
@@ -139,12 +151,14 @@ def append_row(path, row:dict):
     with open(path, 'ab', buffering=0) as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         before = f.seek(0, os.SEEK_END)
-        if before and Path(path).read_bytes()[-1:] != b'\n': line = b'\n'+line          # never glued to a line that has no end
+        # never glued to a line that has no end
+        if before and Path(path).read_bytes()[-1:] != b'\n': line = b'\n'+line
         try: short = f.write(line) < len(line)
         except OSError: short = True
         if short:
             f.truncate(before)
-            raise Unwritable(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}; free some space and run again, the stages are in the cache", str(path))
+            raise Unwritable(errno.ENOSPC,
+                f"{os.strerror(errno.ENOSPC)}; free some space and run again, the stages are in the cache", str(path))
 
 def rows(path)->list:
     "The rows of a JSONL file; none if there is no file"
@@ -152,5 +166,6 @@ def rows(path)->list:
     out = []
     for i,line in enumerate(lines, 1):
         try: out += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as e: raise ValueError(f"{path}, line {i} is no JSON ({e}): mend it or take it out") from None
+        except json.JSONDecodeError as e:
+            raise ValueError(f"{path}, line {i} is no JSON ({e}): mend it or take it out") from None
     return out

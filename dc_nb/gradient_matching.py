@@ -306,7 +306,9 @@ def train(run:Matching):
         x = torch.stack([m.decode(o) for o in m.x])
         y = torch.arange(m.classes, device=x.device).repeat_interleave(x.shape[1])
         x = x.flatten(0, 1)
-        def take(idx): at = along(idx, y); return x[at], y[at]
+        def take(idx):
+            at = along(idx, y)
+            return x[at], y[at]
         run.passes(take, len(x), r.learn, 'synthetic')
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #4f3825bb

@@ -29,7 +29,8 @@ from .report import percent,published,save_figure
 budget = {'protocol.student', *(f'protocol.training.{k}' for k in ('epochs', 'batch', 'ema', 'optimiser')),
     'observers', 'squeeze.epochs', 'synthesis.steps', 'synthesis.batch',
     *(f'matching.{k}' for k in ('network', 'rounds', 'steps', 'learn', 'rate', 'extra.period',
-        'experts', 'expert.epochs', 'expert.batch', 'expert.optimiser', 'latest', 'span', 'iterations', 'step_size', 'step_rate'))}
+        'experts', 'expert.epochs', 'expert.batch', 'expert.optimiser', 'latest', 'span', 'iterations', 'step_size',
+        'step_rate'))}
 
 def only_smaller(r:dict)->bool:
     "Whether a row's study differs from the method's own, on its data set, in its budget alone"
@@ -81,7 +82,8 @@ def called(r:dict, label:str)->tuple:
 def of_ablations(r:dict)->list:
     "The scores of a row of ablations.jsonl"
     scores = r['scores']
-    return [score_of(r, *called(r, k), s, scores[k], scores.get('random')) for k,s in varied_in(r).items() if k in scores]
+    return [score_of(r, *called(r, k), s, scores[k], scores.get('random')) for k,s in varied_in(r).items()
+        if k in scores]
 
 # %% ../nbs/experiments/13_ledger.ipynb #fbd80947
 def members(r:dict)->dict:
@@ -111,7 +113,8 @@ def of_mtt(r:dict)->list:
     "The scores of a row of mtt.jsonl"
     s,own,random = studies().get(r['recipe']), only_smaller(r), r['scores'].get('random', {})
     who = dict(MTT=('mtt', '' if own else None, s), MDC=('mtt', 'MDC' if own else None, None))
-    sizes = [score_of(r, *who[k], v, random.get(n), size=int(n)) for k,by in r['scores'].items() if k in who for n,v in by.items()]
+    sizes = [score_of(r, *who[k], v, random.get(n), size=int(n)) for k,by in r['scores'].items() if k in who
+        for n,v in by.items()]
     every = r['sizes'] == list(range(1, r['ipc']+1))
     return sizes + [score_of(r, *who[k], v, size='avg') for k,v in r['averages'].items() if k in who and every]
 
@@ -224,7 +227,8 @@ def letter_step(r:dict, k:str, before)->tuple:
 # %% ../nbs/experiments/13_ledger.ipynb #f78f6801
 def letters_frame(r:dict)->pd.DataFrame:
     "CONFIG, accuracy and time of the paper (ImageNet-1k) and of the row"
-    t = published('edc'); t = t[t.table == 'Table 23']
+    t = published('edc')
+    t = t[t.table == 'Table 23']
     t = t.assign(letter=t.setting.str[7], value=t.value.astype(float))
     theirs = lambda metric: dict(t[t.metric == metric][['letter', 'value']].values)
     acc,hours = theirs('top1_acc_%'), theirs('synthesis_time_h')
@@ -243,7 +247,8 @@ def letters_figure(r:dict):
     ax = axs[0,0]
     ax.errorbar(f.CONFIG, f.ours, f.sd, fmt='o-', ms=3, c='C0', label=f"{r['dataset']}, ours ({r['scale']})")
     ax.plot(f.CONFIG, f.published, 's:', ms=3, c='C1', label='ImageNet-1k, published')
-    ax.set(xlabel='CONFIG', ylabel='accuracy, %'); ax.legend(fontsize=7)
+    ax.set(xlabel='CONFIG', ylabel='accuracy, %')
+    ax.legend(fontsize=7)
     if timed:
         ax = axs[0,1]
         ax.plot(f.CONFIG, f.ours_seconds/f.ours_seconds[0], 'o-', ms=3, c='C0')

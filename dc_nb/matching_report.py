@@ -20,8 +20,11 @@ _methods = {'A':'Baseline-A', 'B':'Baseline-B', 'C':'Baseline-C', 'MDC':'MDC'}
 def mdc_published(dataset:str, ipc:int, run:str='mdc')->dict:
     "{method: {size: percent, 'avg': percent}} of MDC's Table 2, for A, B, C and MDC, or of its Table 3, for MTT; empty where the paper has no such cell"
     t,names = published('mdc'), dict(MTT='MTT') if run == 'mtt' else _methods
-    t = t[t.table.isin(['3a', '3b'] if run == 'mtt' else ['2a', '2b', '2c']) & (t.dataset == _datasets.get(dataset)) & (t.ipc_target == ipc) & t.metric.isin(['top1_acc', 'top1_acc_row_mean'])]
-    of = lambda name: {n if n == 'avg' else int(n):float(v) for n,v in zip(t.ipc_subset[t.method == name], t.value[t.method == name])}
+    t = t[t.table.isin(['3a', '3b'] if run == 'mtt' else ['2a', '2b',
+        '2c']) & (t.dataset == _datasets.get(dataset)) & (t.ipc_target == ipc) & t.metric.isin(['top1_acc',
+        'top1_acc_row_mean'])]
+    of = lambda name: {n if n == 'avg' else int(n):float(v)
+        for n,v in zip(t.ipc_subset[t.method == name], t.value[t.method == name])}
     return {k:of(name) for k,name in names.items() if (t.method == name).any()}
 
 # %% ../nbs/experiments/11_matching_report.ipynb #676d2be9
@@ -38,8 +41,11 @@ def size_table(r:dict)->str:
         out.append(head | {str(n):percent(by[str(n)]) for n in r['sizes']} | {'average':percent(r['averages'][k])})
         if a and k not in ('A', 'random'):
             lost = [100*(a[str(n)]['mean']-by[str(n)]['mean']) for n in r['sizes']]
-            out.append(dict(set=f'A − {k}') | {str(n):f'{v:+.1f}' for n,v in zip(r['sizes'], lost)} | dict(average=f'{sum(lost)/len(lost):+.1f}'))
-    for k,by in theirs.items(): out.append(dict(set=f'{k}, published') | {str(n):by.get(n) for n in r['sizes']} | dict(average=over(by, r['sizes'])))
+            out.append(dict(set=f'A − {k}') | {str(n):f'{v:+.1f}' for n,v in zip(r['sizes'], lost)}
+                | dict(average=f'{sum(lost)/len(lost):+.1f}'))
+    for k,by in theirs.items():
+        out.append(dict(set=f'{k}, published') | {str(n):by.get(n) for n in r['sizes']}
+            | dict(average=over(by, r['sizes'])))
     return table(out)
 
 def with_sign(gain)->str:
@@ -59,9 +65,12 @@ def mdc_line(r:dict)->dict:
     theirs = mdc_published(r['dataset'], r['ipc'])
     avg = lambda k: percent(r['averages'][k]) if k in r['averages'] else None
     paper = ' / '.join(f"{over(theirs[k], r['sizes'])}" for k in ('A', 'B', 'C', 'MDC')) if len(theirs) == 4 else None
-    return dict(data=r['dataset'], IPC=r['ipc'], sizes=', '.join(map(str, r['sizes'])), method=r['method'], student=r['student'], A=avg('A'), B=avg('B'), C=avg('C'), MDC=avg('MDC'), random=avg('random'),
-        **{'MDC − C':with_sign(r['gains']['C']) if 'C' in r['gains'] else None}, n=next(iter(r['averages'].values()))['n'], **{'published A / B / C / MDC':paper}, scale=r['scale'],
-        recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
+    return dict(data=r['dataset'], IPC=r['ipc'], sizes=', '.join(map(str, r['sizes'])), method=r['method'],
+        student=r['student'], A=avg('A'), B=avg('B'), C=avg('C'), MDC=avg('MDC'), random=avg('random'),
+        **{'MDC − C':with_sign(r['gains']['C']) if 'C' in r['gains'] else None},
+        n=next(iter(r['averages'].values()))['n'], **{'published A / B / C / MDC':paper}, scale=r['scale'],
+        recipe=f"`{r['recipe']}`", machine=r['machine'],
+        commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
 
 def mdc_results(folder='results')->str:
     "The table of MDC runs in a folder, as Markdown"
@@ -69,8 +78,10 @@ def mdc_results(folder='results')->str:
 
 # %% ../nbs/experiments/11_matching_report.ipynb #fa6cf99d
 _published_settings = dict(
-    parts=('4', {'C':'calculate=0;compare=0;freeze=0', 'calculate':'calculate=1;compare=0;freeze=0', 'calculate, compare':'calculate=1;compare=1;freeze=0', 'MDC':'calculate=1;compare=1;freeze=1'}),
-    signal=('6', {'MDC':'MLS metric=Feature Distance', 'gradient distance':'MLS metric=Gradient Distance', 'accuracy difference':'MLS metric=Accuracy Difference'}),
+    parts=('4', {'C':'calculate=0;compare=0;freeze=0', 'calculate':'calculate=1;compare=0;freeze=0',
+    'calculate, compare':'calculate=1;compare=1;freeze=0', 'MDC':'calculate=1;compare=1;freeze=1'}),
+    signal=('6', {'MDC':'MLS metric=Feature Distance', 'gradient distance':'MLS metric=Gradient Distance',
+    'accuracy difference':'MLS metric=Accuracy Difference'}),
     classes=('13', {'MDC':'class_wise=no', 'class-wise':'class_wise=yes'}))
 
 def published_averages(ablation:str)->dict:
@@ -90,12 +101,14 @@ def mdc_ablations_text(folder='results', names=None)->str:
     "Every ablation of MDC in a folder (or those of `names`): a line that says how, and a table of variants with their difference to MDC"
     groups,out = {}, []
     for r in rows(home()/folder/'mdc.jsonl'):
-        if r.get('ablation') and (names is None or r['ablation'] in names): groups.setdefault(tuple(r[k] for k in ('ablation', 'dataset', 'ipc', 'recipe')), {})[r['seed']] = r
+        if r.get('ablation') and (names is None or r['ablation'] in names):
+            groups.setdefault(tuple(r[k] for k in ('ablation', 'dataset', 'ipc', 'recipe')), {})[r['seed']] = r
     for (name,data,ipc,key),by_seed in sorted(groups.items()):
         found,theirs = list(by_seed.values()), published_averages(name)
         r,s = found[0], repeated(found)
         gain = {k:paired(v, s['MDC']) for k,v in s.items() if k != 'MDC'}
-        lines = [{'variant':k, 'average, %':f'{100*v.mean:.1f}' + (f' ± {100*v.sd:.1f}' if v.sd is not None else ''), 'n':v.n, 'difference to MDC, points':with_sign(gain[k]) if k in gain else None,
+        lines = [{'variant':k, 'average, %':f'{100*v.mean:.1f}' + (f' ± {100*v.sd:.1f}' if v.sd is not None else ''),
+            'n':v.n, 'difference to MDC, points':with_sign(gain[k]) if k in gain else None,
             'CIFAR-10, published':theirs.get(k)} for k,v in s.items()]
         students = len(r['averages']['MDC']['accuracies'])
         what = f"{len(found)} condensations of {students} students each" if len(found) > 1 else f"one condensation, {students} students"
@@ -111,20 +124,26 @@ def sizes_panel(ax, r):
     colour = _colours | dict(zip((k for k in r['scores'] if k not in _colours), _left))
     for k,by in r['scores'].items():
         y = [by[str(n)] for n in r['sizes']]
-        ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y], fmt='o-' if k in _colours else 'o--', ms=3, lw=1.2, c=colour[k], label=k)
-    for k,by in mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc')).items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
-    ax.set(xlabel='images a class', ylabel='accuracy, %'); ax.legend(fontsize=7)
+        ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y],
+            fmt='o-' if k in _colours else 'o--', ms=3, lw=1.2, c=colour[k], label=k)
+    for k,by in mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc')).items():
+        ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
+    ax.set(xlabel='images a class', ylabel='accuracy, %')
+    ax.legend(fontsize=7)
 
 def time_panel(ax, r):
     "Average accuracy of one student against the time of the condensation"
-    for k,points in r['curve'].items(): ax.plot([t/60 for t,_ in points], [100*a for _,a in points], 'o-', ms=3, c=_colours[k], label=k)
+    for k,points in r['curve'].items():
+        ax.plot([t/60 for t,_ in points], [100*a for _,a in points], 'o-', ms=3, c=_colours[k], label=k)
     ax.set(xlabel='condensation, minutes', ylabel='average accuracy, %')
 
 def choice_panel(ax, r):
     "MDC's choice in every round (its Fig. 6)"
     for i,(name,c) in enumerate((('most learnable', 'C1'), ('frozen', 'C2'))):
         ax.step(range(1, len(r['chosen'])+1), [o[i] for o in r['chosen']], where='mid', c=c, label=name)
-    ax.set(xlabel='round', ylabel='images', ylim=(-.2, r['ipc']), yticks=range(0, r['ipc']+1, -(-r['ipc']//5))); ax.legend(fontsize=7)
+    ax.set(xlabel='round', ylabel='images', ylim=(-.2, r['ipc']),
+        yticks=range(0, r['ipc']+1, -(-r['ipc']//5)))
+    ax.legend(fontsize=7)
 
 def size_figure(r:dict):
     "Accuracy by size, average accuracy against condensation time, MDC's choices, as far as the row has them: the figure"

@@ -21,7 +21,8 @@ from .experiments import Common,ParameterError,families,networks,number,positive
 from .gradient_matching import Matching,begin,ride
 from .multisize import collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
-from .runs import Run,common_row,difference_of,enough_images,fit_disk,noted,numbers,saturated,sized,stage_seconds,student,subset,timed
+from .runs import (Run,common_row,difference_of,enough_images,fit_disk,noted,numbers,saturated,sized,
+    stage_seconds,student,subset,timed)
 from .stages import Stage,choices,network_roots
 from pydantic import Field
 
@@ -30,9 +31,11 @@ class Mdc(Common):
     "The parameters of an MDC run"
     family = MatchingStudy
     ipc: Annotated[whole, Field(ge=2, le=10**9)] = 5    # stored images per class of the largest set
-    method: text = 'mdc'                                # a recipe: mdc, mdc_released, or dc, dsa, idc, dream, to which MDC is added
+    # a recipe: mdc, mdc_released, or dc, dsa, idc, dream, to which MDC is added
+    method: text = 'mdc'
     compare: text = 'A,B,C,MDC'                         # what is condensed
-    sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None   # comma-separated sizes that are evaluated; None: all
+    # comma-separated sizes that are evaluated; None: all
+    sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
     factor: positive|None = None                        # tiles per side of a stored image
     network: text|None = None                           # in which gradients are matched
     rounds: positive|None = None                        # fresh networks (outer loops)
@@ -43,7 +46,8 @@ class Mdc(Common):
     policy: Literal['paper','released']|None = None     # of freezing
     class_wise: bool|None = None                        # every class chooses its own subset
     common: bool|None = None                            # compare old and new images in the same networks
-    ablation: text|None = None                          # a name of `mdc_ablations`, or MODULE:FUNCTION: its variants ride along
+    # a name of `mdc_ablations`, or MODULE:FUNCTION: its variants ride along
+    ablation: text|None = None
     curve: Annotated[whole, Field(ge=0, le=100)] = 1    # points of accuracy against time before the end
     seeds: repeats = 3
     def names(self): return networks(self.student)+networks(self.network)
@@ -54,15 +58,18 @@ class Mdc(Common):
 def evaluated(p:Mdc)->list:
     "The sizes that are evaluated"
     try: sizes = sorted({int(o) for o in networks(p.sizes)}) if p.sizes else list(range(1, p.ipc+1))
-    except ValueError: raise ParameterError(f"sizes = {p.sizes!r} is not right: give whole numbers, such as '1,2,5'") from None
-    if not sizes or sizes[0] < 1 or sizes[-1] > p.ipc: raise ParameterError(f"sizes = {p.sizes!r} is not right: a set of ipc {p.ipc} has the sizes 1..{p.ipc}")
+    except ValueError:
+        raise ParameterError(f"sizes = {p.sizes!r} is not right: give whole numbers, such as '1,2,5'") from None
+    if not sizes or sizes[0] < 1 or sizes[-1] > p.ipc:
+        raise ParameterError(f"sizes = {p.sizes!r} is not right: a set of ipc {p.ipc} has the sizes 1..{p.ipc}")
     return sizes
 
 def compared(p:Mdc)->tuple:
     "The methods that are condensed"
     which = tuple(dict.fromkeys(o.upper() for o in networks(p.compare)))
     bad = [o for o in which if o not in multisize.methods]
-    if bad or not which: raise ParameterError(f"compare = {p.compare!r} is not right: give some of {', '.join(multisize.methods)}")
+    if bad or not which:
+        raise ParameterError(f"compare = {p.compare!r} is not right: give some of {', '.join(multisize.methods)}")
     return which
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #cce076b9
@@ -76,7 +83,8 @@ def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
     direct |= dict(protocol__student=p.student, protocol__training__epochs=p.epochs)
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     m = s.matching
-    if m.extra.period > m.rounds: raise ParameterError(f"period = {m.extra.period} is not right: a run of {m.rounds} rounds never chooses a subset; choose {m.rounds} or less")
+    if m.extra.period > m.rounds:
+        raise ParameterError(f"period = {m.extra.period} is not right: a run of {m.rounds} rounds never chooses a subset; choose {m.rounds} or less")
     return s
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #eda0c038
@@ -115,7 +123,8 @@ class MdcRun(Run):
 def trips(run:MdcRun)->list:
     "The members of each trajectory"
     r = run.study.matching
-    members = riders(r, run.train, run.p.ipc, run.p.seed, compared(run.p), run.sizes, variants=run.variants)        # A only in the sizes that are evaluated
+    # A only in the sizes that are evaluated
+    members = riders(r, run.train, run.p.ipc, run.p.seed, compared(run.p), run.sizes, variants=run.variants)
     return [members] if r.feed == 'real' else [{k:m} for k,m in members.items()]
 
 def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
@@ -127,16 +136,21 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
         trip = ride(loop, job.part, job.every, job.tick)
         chosen = {k:m.plan.trace for k,m in trip.members.items() if m.plan}
         worst = max((saturated(v, trip.members[k].x) for k,v in starts.items()), key=len)
-        job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history, chosen=chosen), **noted(worst))
-    depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names, *(v.key for v in run.variants.values()))
-    roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take', *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
+        job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history,
+            chosen=chosen), **noted(worst))
+    depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names,
+        *(v.key for v in run.variants.values()))
+    roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take',
+        *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"
-    return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()), says=tuple(names))
+    return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()),
+        says=tuple(names))
 
 def trip_stages(run:MdcRun)->tuple:
     "The stages of all trajectories"
     r = run.study.matching.but(extra=None)
-    def one(i, names): return trip_stage(run, names, lambda: Matching(r, run.train, trips(run)[i], run.p.seed, keep=run.points))
+    def one(i, names):
+        return trip_stage(run, names, lambda: Matching(r, run.train, trips(run)[i], run.p.seed, keep=run.points))
     return tuple(one(i, tuple(members)) for i,members in enumerate(trips(run)))
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #7bf47a06
@@ -145,22 +159,26 @@ def gathered(run:MdcRun, values:list)->dict:
     full = {k:m for trip in trips(run) for k,m in trip.items()}
     finals,chosen,history = {}, {}, {}
     for state in values:
-        finals |= state['x']; chosen |= state['chosen']
+        finals |= state['x']
+        chosen |= state['chosen']
         for at,xs in state['history'].items(): history.setdefault(int(at), {}).update(xs)
     def as_sets(xs):
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
     start = begin(run.study.matching.but(extra=None), run.train, run.p.ipc, run.p.seed).cpu()
-    return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(), names=list(full), chosen=chosen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
+    return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(),
+        names=list(full), chosen=chosen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #8f144bb1
 def student_of(run:MdcRun, method:str, n:int, seed:int)->Stage:
     "A student of `method`'s set of `n` images a class"
-    return student(run, run.matched, seed, f'{method} {n}, seed {seed}', lambda values: run.made['sets'][method][n], (method, n))
+    return student(run, run.matched, seed, f'{method} {n}, seed {seed}', lambda values: run.made['sets'][method][n],
+        (method, n))
 
 def random_student(run:MdcRun, n:int, seed:int)->Stage:
     "A student of the first `n` of the random images of this seed"
-    return student(run, (subset(run, run.p.ipc, seed),), seed, f'random {n}, seed {seed}', lambda values: values[0].first(n), ('first', n))
+    return student(run, (subset(run, run.p.ipc, seed),), seed, f'random {n}, seed {seed}',
+        lambda values: values[0].first(n), ('first', n))
 
 def students(run:MdcRun)->dict:
     "{method: {size: stages of its students}}, with 'random' at the end"
@@ -170,7 +188,8 @@ def students(run:MdcRun)->dict:
 def size_scores(run:MdcRun, sets:dict)->dict:
     "{method: {size: Score}}, with 'random' at the end"
     images = lambda k, n: random(run.train, run.p.ipc, run.p.seed).first(n) if k == 'random' else sets[k][n]
-    return {k:{n:score(images(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()} for k,by in students(run).items()}
+    return {k:{n:score(images(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()}
+        for k,by in students(run).items()}
 
 def averages(by_size:dict)->Score:
     "The mean over sizes, for each student seed: what MDC's tables call the average"
@@ -182,12 +201,16 @@ def averages(by_size:dict)->Score:
 def time_curve(run:MdcRun, made:dict, scores:dict)->dict:
     "{method: [(seconds, average accuracy)]} of one student seed for C and MDC, over the points of the run; seconds are the run's share"
     total,rounds,p = stage_seconds(run)['sets'], run.study.matching.rounds, run.p
-    start = CondensedSet(run.study.matching.store(made['start'].clamp(0, 1)), factor=run.study.matching.factor, meta=run.train.card)
-    def at(what, pick): return sum(run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n))) for n in run.sizes)/len(run.sizes)
+    start = CondensedSet(run.study.matching.store(made['start'].clamp(0, 1)), factor=run.study.matching.factor,
+        meta=run.train.card)
+    def at(what, pick):
+        return sum(run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n)))
+            for n in run.sizes)/len(run.sizes)
     if not p.curve: return {}
     first = at('start', lambda n, values: start.first(n))
     def points(k):
-        between = [(total*r/rounds, at(f'{k} after round {r}', lambda n, values: sets[k][n])) for r,sets in made['curve'].items()]
+        between = [(total*r/rounds, at(f'{k} after round {r}', lambda n, values: sets[k][n]))
+            for r,sets in made['curve'].items()]
         return [(0., first), *between, (total, sum(scores[k][n].accuracies[0] for n in run.sizes)/len(run.sizes))]
     return {k:points(k) for k in ('C', 'MDC') if k in run.which}
 
@@ -197,8 +220,10 @@ def size_row(run:MdcRun, made:dict, scores:dict, curve=None)->dict:
     m,mean = run.study.matching, {k:averages(v) for k,v in scores.items()}
     gains = {k:difference_of(mean['MDC'], v) for k,v in mean.items() if k != 'MDC'} if 'MDC' in mean else {}
     variants = {k:dict(changes=m.extra.diff(v), chosen=made['chosen'][k]) for k,v in run.variants.items()}
-    return common_row(run, network=m.network, factor=m.factor, sizes=run.sizes, scores={k:{str(n):numbers(v) for n,v in d.items()} for k,d in scores.items()},
-        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, chosen=made['chosen'].get('MDC', []), ablation=run.p.ablation, variants=variants, curve=curve or {},
+    return common_row(run, network=m.network, factor=m.factor, sizes=run.sizes,
+        scores={k:{str(n):numbers(v) for n,v in d.items()} for k,d in scores.items()},
+        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, chosen=made['chosen'].get('MDC', []),
+        ablation=run.p.ablation, variants=variants, curve=curve or {},
         bytes=scores[run.main][run.sizes[-1]].bytes, rounds=m.rounds, steps=m.steps)
 
 def size_results(run:MdcRun)->dict:

@@ -30,7 +30,8 @@ class Normalise(nn.Module):
             self.register_buffer(k, torch.as_tensor(v, dtype=torch.float32).reshape(-1,1,1))
 
     def forward(self, x:Tensor)->Tensor:
-        if not x.is_floating_point(): raise TypeError(f"a network takes floats in [0,1], not {x.dtype}: divide uint8 images by 255")
+        if not x.is_floating_point():
+            raise TypeError(f"a network takes floats in [0,1], not {x.dtype}: divide uint8 images by 255")
         return (x-self.mean)/self.std
 
 # %% ../nbs/library/13_models.ipynb #c0653318
@@ -75,7 +76,8 @@ def convnet(
     at_least(2**depth, size, f'a ConvNet of depth {depth}')
     block = lambda i: [nn.Conv2d(i, width, 3, padding=1), InstanceNorm(width), nn.ReLU(), AvgPool(2)]
     features = nn.Sequential(*[o for d in range(depth) for o in block(width if d else channels)])
-    return nn.Sequential(OrderedDict(features=features, flat=nn.Flatten(), head=nn.Linear(width*(size>>depth)**2, classes)))
+    return nn.Sequential(OrderedDict(features=features, flat=nn.Flatten(),
+        head=nn.Linear(width*(size>>depth)**2, classes)))
 
 @models
 def convnet_w128(classes, channels, size): return convnet(classes, channels, size)
@@ -87,14 +89,16 @@ def convnet_d1(classes, channels, size): return convnet(classes, channels, size,
 def convnet_d2(classes, channels, size): return convnet(classes, channels, size, depth=2)
 
 # %% ../nbs/library/13_models.ipynb #a64e3b75
-def conv(i, o, kernel=3, stride=1, groups=1): return nn.Conv2d(i, o, kernel, stride, kernel//2, groups=groups, bias=False)
+def conv(i, o, kernel=3, stride=1, groups=1):
+    return nn.Conv2d(i, o, kernel, stride, kernel//2, groups=groups, bias=False)
 
 def conv_norm(i, o, kernel=3, stride=1, groups=1, norm=nn.BatchNorm2d, act=nn.ReLU):
     return nn.Sequential(conv(i, o, kernel, stride, groups), norm(o), act())
 
 def headed(features, width, classes):
     "Global average pool and a linear layer behind `features`; the convolutions start with variance 2/(k*k*out)"
-    net = nn.Sequential(OrderedDict(features=features, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), head=nn.Linear(width, classes)))
+    net = nn.Sequential(OrderedDict(features=features, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(),
+        head=nn.Linear(width, classes)))
     for m in net.modules():
         if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu')
     return net
@@ -105,7 +109,8 @@ class Inverted(nn.Module):
     def __init__(self, i, o, expand, stride):
         super().__init__()
         h,self.add = i*expand,stride==1 and i==o
-        self.body = nn.Sequential(conv_norm(i, h, 1), conv_norm(h, h, 3, stride, groups=h), conv_norm(h, o, 1, act=nn.Identity))
+        self.body = nn.Sequential(conv_norm(i, h, 1), conv_norm(h, h, 3, stride, groups=h),
+            conv_norm(h, o, 1, act=nn.Identity))
     def forward(self, x): return x+self.body(x) if self.add else self.body(x)
 
 @models
@@ -113,9 +118,12 @@ def mobilenet_v2(classes, channels, size):
     "MobileNetV2 of width 1/2 with a stride-2 stem, 0.70M parameters"
     layers,i = [conv_norm(channels, 16, stride=2)],16
     for expand,o,n,stride in [(1,16,1,1), (6,24,2,1), (6,32,3,2), (6,64,4,2), (6,96,3,1), (6,160,3,2), (6,320,1,1)]:
-        for s in [stride]+[1]*(n-1): layers.append(Inverted(i, o//2, expand, s)); i = o//2
+        for s in [stride]+[1]*(n-1):
+            layers.append(Inverted(i, o//2, expand, s))
+            i = o//2
     net = headed(nn.Sequential(*layers, conv_norm(i, 1280, 1)), 1280, classes)
-    nn.init.normal_(net.head.weight, std=.01); nn.init.zeros_(net.head.bias)
+    nn.init.normal_(net.head.weight, std=.01)
+    nn.init.zeros_(net.head.bias)
     return net
 
 # %% ../nbs/library/13_models.ipynb #15d76d90
@@ -123,7 +131,8 @@ class PreActivation(nn.Module):
     "Norm, ReLU, conv, norm, ReLU, conv, plus the input or its 1x1 projection"
     def __init__(self, i, o, stride):
         super().__init__()
-        self.norm1,self.conv1,self.norm2,self.conv2 = nn.BatchNorm2d(i),conv(i, o, 3, stride),nn.BatchNorm2d(o),conv(o, o)
+        self.norm1,self.conv1,self.norm2,self.conv2 = nn.BatchNorm2d(i),conv(i, o, 3, stride),nn.BatchNorm2d(o),conv(o,
+            o)
         self.short = None if i==o else conv(i, o, 1, stride)
     def forward(self, x):
         h = F.relu(self.norm1(x))
@@ -152,7 +161,8 @@ def resnet10_ap(classes, channels, size):
     at_least(8, size, 'resnet10_ap')
     kernel,pool = (3,1) if size <= 64 else (3,2) if size <= 128 else (7,4)
     stem = [conv_norm(channels, 64, kernel, norm=InstanceNorm), AvgPool(pool)]
-    return headed(nn.Sequential(*stem, ap_block(64,64,1), ap_block(64,128,2), ap_block(128,256,2), ap_block(256,512,2)), 512, classes)
+    return headed(nn.Sequential(*stem, ap_block(64,64,1), ap_block(64,128,2), ap_block(128,256,2), ap_block(256,512,2)),
+        512, classes)
 
 # %% ../nbs/library/13_models.ipynb #38d43a71
 def changed(c:nn.Conv2d, **change)->nn.Conv2d:
@@ -213,7 +223,8 @@ def vgg11_bn(classes, channels, size):
 def densenet(classes, channels, size):
     "DenseNet-BC of growth 12, 1.00M parameters; at least 8 pixels a side"
     at_least(8, size, 'densenet')
-    net = torchvision.models.DenseNet(growth_rate=12, block_config=(6,12,24,16), num_init_features=24, num_classes=classes)
+    net = torchvision.models.DenseNet(growth_rate=12, block_config=(6,12,24,16), num_init_features=24,
+        num_classes=classes)
     return fitted(net, channels, size)
 
 # %% ../nbs/library/13_models.ipynb #5c129cbd
@@ -240,7 +251,8 @@ def list_models(
     "Names that fit `pattern`: the registered ones, or those of a library"
     lib,_,rest = pattern.rpartition('/')
     if not lib: return models.list(pattern)
-    if lib == 'torchvision': return [f'{lib}/{o}' for o in torchvision.models.list_models(torchvision.models, include=rest)]
+    if lib == 'torchvision':
+        return [f'{lib}/{o}' for o in torchvision.models.list_models(torchvision.models, include=rest)]
     if lib != 'timm': raise UnknownName(f"{lib!r} is not a library of models: {nearest(lib, ['timm', 'torchvision'])}")
     import timm
     return [f'{lib}/{o}' for o in timm.list_models(rest)]
@@ -256,7 +268,8 @@ def builder(name:str):
     if lib in ('', 'timm') and timm.is_model(short): return partial(from_timm, short)
     if lib in ('', 'torchvision') and short in theirs: return partial(from_torchvision, short)
     hint = nearest(short, {*models, *theirs, *timm.list_models()})
-    if not hint.startswith('did you'): hint = "list_models(), list_models('timm/*') and list_models('torchvision/*') show them"
+    if not hint.startswith('did you'):
+        hint = "list_models(), list_models('timm/*') and list_models('torchvision/*') show them"
     raise UnknownName(f"{name!r} is not one of the models: {hint}")
 
 # %% ../nbs/library/13_models.ipynb #7086f9f0
@@ -272,9 +285,11 @@ def create(
     "A network with random weights: N x channels x size x size images in [0,1] to N x classes logits"
     for k,v in dict(mean=mean, std=std).items():
         n = channels if v is None else torch.as_tensor(v).numel()
-        if n not in (1, channels): raise ValueError(f"{k} has {n} values, images of {channels} channels need {channels} or 1")
+        if n not in (1, channels):
+            raise ValueError(f"{k} has {n} values, images of {channels} channels need {channels} or 1")
     build = builder(name)
-    with contextlib.nullcontext() if seed is None else seeded(seed, 'model', name): body = build(classes, channels, size)
+    with contextlib.nullcontext() if seed is None else seeded(seed, 'model', name):
+        body = build(classes, channels, size)
     for m in body.modules():
         if getattr(m, 'inplace', False): m.inplace = False
     # one layout everywhere: a network that was read back must round as the one that was trained
@@ -283,7 +298,8 @@ def create(
 # %% ../nbs/library/13_models.ipynb #06095545
 def feature_maps(net, x:Tensor)->Tensor:
     "n x D: the output of the last convolution block for images as `net.body` takes them (normalised), flattened"
-    if not hasattr(net.body, 'features'): raise ValueError("this network has no `features` part; take a convnet, resnet10, resnet10_ap, mobilenet_v2, wrn_16_2 or vgg11_bn")
+    if not hasattr(net.body, 'features'):
+        raise ValueError("this network has no `features` part; take a convnet, resnet10, resnet10_ap, mobilenet_v2, wrn_16_2 or vgg11_bn")
     return net.body.features(x).flatten(1)
 
 # %% ../nbs/library/13_models.ipynb #d16dccff

@@ -25,13 +25,17 @@ def checkout()->Path|None:
 def git(*args)->str:
     "Output of a git command in the checkout of the package; '' where there is none"
     if not (folder := checkout()): return ''
-    try: return subprocess.run(['git', *args], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    try:
+        return subprocess.run(['git', *args], cwd=folder, capture_output=True, text=True, timeout=10,
+            check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError): return ''
 
 @lru_cache(None)
 def commit()->dict:
     "`commit` and whether the code was changed since (`dirty`); of an installed package 'installed' and a digest of its record"
-    if checkout(): return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None, dirty=bool(git('status', '--porcelain', '--', 'dc_nb', 'settings.ini')))
+    if checkout():
+        return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None,
+            dirty=bool(git('status', '--porcelain', '--', 'dc_nb', 'settings.ini')))
     try: record = distribution('dc_nb').read_text('RECORD') or ''
     except PackageNotFoundError: record = ''
     return dict(commit=f'installed, record {short_hash(record, 8)}', dirty=False)
@@ -55,7 +59,8 @@ def machine(device)->str:
 
 def provenance(device='cpu')->dict:
     "Code, versions, machine and day of what this process computes now"
-    return dict(**commit(), dc_nb=version('dc_nb'), **versions(), python=platform.python_version(), machine=machine(device),
+    return dict(**commit(), dc_nb=version('dc_nb'), **versions(), python=platform.python_version(),
+        machine=machine(device),
         date=datetime.now(timezone.utc).strftime('%Y-%m-%d'))
 
 # %% ../nbs/library/03_provenance.ipynb #41658d81

@@ -255,7 +255,8 @@ def _shorter(s, ipc, classes, steps, ema, batch):
     t = s.protocol.training
     batch = min(t.batch, batch)
     epochs = epochs_for(steps, classes*ipc, batch, 10, 240)
-    return dict(protocol__training__batch=batch, protocol__training__epochs=epochs) | (dict(protocol__training__ema=ema) if t.ema else {})
+    return dict(protocol__training__batch=batch,
+        protocol__training__epochs=epochs) | (dict(protocol__training__ema=ema) if t.ema else {})
 
 def _squeezed(s, usual, steps, images):
     "Epochs of the observers: about `steps` steps; a recipe that takes fewer than the usual epochs keeps them"
@@ -269,13 +270,15 @@ def paper(study, ipc, classes=10, images=None): return study
 def cpu(study, ipc, classes=10, images=None):
     "Within an hour on two cores for CIFAR-10 at IPC 10: three of the paper's observers, 2346 steps of each, 240 of the student"
     observers = ('convnet_w128', 'mobilenet_v2', 'convnet_w32') if len(study.observers) > 1 else ('mobilenet_v2',)
-    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 3, 2346, images), **_shorter(study, ipc, classes, 240, .98, 100))
+    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 3, 2346, images),
+        **_shorter(study, ipc, classes, 240, .98, 100))
 
 @sizes
 def small(study, ipc, classes=10, images=None):
     "About a minute on two cores for digits; the student takes about 100 steps, so its average must forget faster"
     observers = ('convnet_d1', 'convnet_d2', 'wrn_16_2') if len(study.observers) > 1 else ('wrn_16_2',)
-    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 8, 150, images), synthesis__steps=min(study.synthesis.steps, 60),
+    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 8, 150, images),
+        synthesis__steps=min(study.synthesis.steps, 60),
         protocol__student='convnet_d1', **_shorter(study, ipc, classes, 100, .9, 25))
 
 # %% ../nbs/experiments/01_recipes.ipynb #20d620de
@@ -488,7 +491,8 @@ def on_digits(s:TrajectoryStudy)->TrajectoryStudy:
     "Not in the paper: 8 x 8 grey digits, without mirrors and holes, students as those of the other methods"
     keep = partial(one_of, choices=(colour, shift, stretch, turn))
     student = partial(normalised, views=dsa('color_crop_scale_rotate')), cutmix_labels
-    return as_others(s).but(protocol__training__views=student, matching__views=(keep,), matching__expert__views=(partial(normalised, views=(keep,)),))
+    return as_others(s).but(protocol__training__views=student, matching__views=(keep,),
+        matching__expert__views=(partial(normalised, views=(keep,)),))
 
 def trajectory_study(dataset:str, ipc:int, method:str='mtt', side:int=32)->TrajectoryStudy:
     "The study of a data set for a method of trajectory matching; large ones take synthetic images in batches"
@@ -503,7 +507,8 @@ def trajectory_paper(study, ipc): return study
 @trajectory_sizes('cpu')
 def trajectory_cpu(study, ipc):
     "About an hour on two cores for CIFAR-10: few experts, and images that move farther in each of 200 iterations"
-    return study.but(matching__network='convnet_w32', matching__experts=4, matching__latest=6, matching__span=2, matching__expert__epochs=7,
+    return study.but(matching__network='convnet_w32', matching__experts=4, matching__latest=6, matching__span=2,
+        matching__expert__epochs=7,
         matching__steps=10, matching__iterations=200, protocol__training__epochs=60)
 
 @trajectory_sizes('small')
@@ -511,8 +516,10 @@ def trajectory_small(study, ipc):
     "About a minute on a core for digits: one-block networks, six experts of few epochs"
     # of the rates 50, 500 and 5000 the one with the smallest distance to the experts; no accuracy was asked
     sgd = partial(optim.SGD, lr=.03, momentum=.9, weight_decay=5e-4)
-    return study.but(matching__network='convnet_d1', matching__experts=6, matching__expert__epochs=7, matching__expert__batch=64, matching__latest=6, matching__span=2,
-        matching__expert__optimiser=partial(optim.SGD, lr=.02), matching__steps=10, matching__iterations=120, matching__rate=50., matching__step_size=.05, matching__step_rate=1e-4, matching__memory='all',
+    return study.but(matching__network='convnet_d1', matching__experts=6, matching__expert__epochs=7,
+        matching__expert__batch=64, matching__latest=6, matching__span=2,
+        matching__expert__optimiser=partial(optim.SGD, lr=.02), matching__steps=10, matching__iterations=120,
+        matching__rate=50., matching__step_size=.05, matching__step_rate=1e-4, matching__memory='all',
         protocol__student='convnet_d1', protocol__training__epochs=40, protocol__training__optimiser=sgd)
 
 # %% ../nbs/experiments/01_recipes.ipynb #1c7b82f6

@@ -26,7 +26,8 @@ def published(paper:str='edc')->pd.DataFrame:
     "Every number that a paper prints: 'edc' or 'mdc'"
     with files('dc_nb').joinpath(f'published/{paper}.csv').open() as f: return pd.read_csv(f)
 
-_datasets = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', tiny_imagenet='Tiny-ImageNet', imagenet10='ImageNet-10', imagenet1k='ImageNet-1k')
+_datasets = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', tiny_imagenet='Tiny-ImageNet', imagenet10='ImageNet-10',
+    imagenet1k='ImageNet-1k')
 _networks = dict(resnet18='ResNet-18', resnet50='ResNet-50', resnet101='ResNet-101', mobilenet_v2='MobileNet-V2')
 
 def edc_published(dataset:str, ipc:int, student:str)->tuple|None:
@@ -47,9 +48,12 @@ def line(r:dict)->dict:
     gain = f"{100*r['gain']:+.1f}" + ('' if r['gain_half'] is None else f" ± {100*r['gain_half']:.1f}")
     full = r['ceiling'] and f"{100*r['ceiling']['accuracy']:.1f} ({r['ceiling']['epochs']} epochs)"
     equal = (e := r.get('equal_bytes')) and f"{percent(e)} ({e['ipc']} a class)"
-    return dict(data=r['dataset'], IPC=r['ipc'], method=r['method'], student=r['student'], labels=r['regime'], ours=percent(r['scores'][r['method']]),
-        random=percent(r['scores']['random']), **{'ours − random':gain}, n=r['scores'][r['method']]['n'], published=theirs and f'{theirs[0]} ± {theirs[1]}',
-        **{'real images of equal bytes':equal, 'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`", machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
+    return dict(data=r['dataset'], IPC=r['ipc'], method=r['method'], student=r['student'], labels=r['regime'],
+        ours=percent(r['scores'][r['method']]),
+        random=percent(r['scores']['random']), **{'ours − random':gain}, n=r['scores'][r['method']]['n'],
+        published=theirs and f'{theirs[0]} ± {theirs[1]}',
+        **{'real images of equal bytes':equal, 'full data':full}, scale=r['scale'], recipe=f"`{r['recipe']}`",
+        machine=r['machine'], commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
 
 def latest(rows:list)->list:
     "The last row of every cell: one a data set, IPC, method, student, regime and scale"
@@ -65,7 +69,8 @@ def front_table(folder='results')->str:
     def one(r):
         s,theirs = r['scores'][r['method']], edc_published(r['dataset'], r['ipc'], r['student'])
         data = f"{_datasets.get(r['dataset'], r['dataset'])}, {_networks.get(r['student'], r['student'])}"
-        return dict(data=data, IPC=r['ipc'], labels=r['regime'], ours=f"{percent(s)} (n={s['n']})", random=percent(r['scores']['random']),
+        return dict(data=data, IPC=r['ipc'], labels=r['regime'], ours=f"{percent(s)} (n={s['n']})",
+            random=percent(r['scores']['random']),
             published=theirs and f'{theirs[0]} ± {theirs[1]}')
     return table([one(r) for r in latest(rows(home()/folder/'edc.jsonl'))])
 
@@ -75,11 +80,16 @@ def score_table(r:dict)->str:
     theirs,b = edc_published(r['dataset'], r['ipc'], r['student']), r['bytes']
     size = {f'{k}, kB':f'{b[k]/1000:,.1f}' for k in ('images', 'labels', 'teachers')}
     def one(name, accuracy, n, labels, published=None, size={}):
-        return {'set':name, 'accuracy, %':accuracy, 'n':n, 'labels':labels, 'published, %':published, **{k:size.get(k) for k in ('images, kB', 'labels, kB', 'teachers, kB')}}
+        return {'set':name, 'accuracy, %':accuracy, 'n':n, 'labels':labels, 'published, %':published,
+            **{k:size.get(k) for k in ('images, kB', 'labels, kB', 'teachers, kB')}}
     paper = theirs and f'{theirs[0]} ± {theirs[1]}'
-    out = [one(k if k == r['method'] else f'{k}, same recipe', percent(s), s['n'], r['regime'], paper if k == 'edc' else None, size) for k,s in r['scores'].items()]
-    if e := r.get('equal_bytes'): out.append(one(f"{e['ipc']} real images a class{' (all)' if e['all'] else ''}, equal bytes", percent(e), e['n'], 'hard', size={'images, kB':f"{e['ipc']*b['images']/r['ipc']/1000:,.1f}"}))
-    if r['ceiling']: out.append(one(f"full data, {r['ceiling']['epochs']} epochs", f"{100*r['ceiling']['accuracy']:.1f}", 1, 'hard'))
+    out = [one(k if k == r['method'] else f'{k}, same recipe', percent(s), s['n'], r['regime'],
+        paper if k == 'edc' else None, size) for k,s in r['scores'].items()]
+    if e := r.get('equal_bytes'):
+        out.append(one(f"{e['ipc']} real images a class{' (all)' if e['all'] else ''}, equal bytes", percent(e), e['n'],
+            'hard', size={'images, kB':f"{e['ipc']*b['images']/r['ipc']/1000:,.1f}"}))
+    if r['ceiling']:
+        out.append(one(f"full data, {r['ceiling']['epochs']} epochs", f"{100*r['ceiling']['accuracy']:.1f}", 1, 'hard'))
     return table(out)
 
 def verdict(r:dict)->str:
@@ -87,18 +97,21 @@ def verdict(r:dict)->str:
     d,half,rest = 100*r['gain'], r['gain_half'], equal_bytes(r)
     what = f"{r['method']} minus random, paired over seeds: {d:+.1f} points"
     if half is None: return f"{what}; one student says nothing about noise.{rest}"
-    if abs(d) > 100*half: return f"{what}, 95 % interval ± {100*half:.1f}: {'better' if d > 0 else 'worse'} than random beyond the students' noise (n={r['scores']['random']['n']}); it is one condensation, whose own luck is not in the interval.{rest}"
+    if abs(d) > 100*half:
+        return f"{what}, 95 % interval ± {100*half:.1f}: {'better' if d > 0 else 'worse'} than random beyond the students' noise (n={r['scores']['random']['n']}); it is one condensation, whose own luck is not in the interval.{rest}"
     return f"{what}, 95 % interval ± {100*half:.1f}: within the noise, no difference shown (n={r['scores']['random']['n']}).{rest}"
 
 def equal_bytes(r:dict)->str:
     "How many real images a class take as many bytes as images, labels and teachers together; '' where labels and teachers are free"
-    n = equivalent_ipc(Score((), bytes=r['bytes']), 1, r['bytes']['images']/r['ipc'])         # an image of every class counts as one
+    # an image of every class counts as one
+    n = equivalent_ipc(Score((), bytes=r['bytes']), 1, r['bytes']['images']/r['ipc'])
     return '' if n < r['ipc']*1.05 else f" Images, labels and teachers together take the bytes of {n:,.0f} real images a class: a fair rival in bytes has so many, or all there are."
 
 # %% ../nbs/experiments/10_report.ipynb #0210dbf9
 def style():
     "seaborn's theme for every figure of the project"
-    sns.set_theme('paper', 'ticks', 'colorblind', rc={'axes.spines.right':False, 'axes.spines.top':False, 'figure.dpi':100, 'legend.frameon':False})
+    sns.set_theme('paper', 'ticks', 'colorblind', rc={'axes.spines.right':False, 'axes.spines.top':False,
+        'figure.dpi':100, 'legend.frameon':False})
 
 def picture(x, columns:int)->torch.Tensor:
     "classes x ipc x C x H x W -> one H' x W' x C picture: a row for each class, a gap of one pixel"
@@ -116,11 +129,17 @@ def grid(
     "Sets side by side, a row for each class: the figure"
     pics = {k:picture(v[:rows], columns) for k,v in sets.items()}
     h,w,_ = next(iter(pics.values())).shape
-    fig,axs = plt.subplots(1, len(pics), figsize=(width*len(pics)+.8, width*h/w+.3), squeeze=False, layout='constrained')
+    fig,axs = plt.subplots(1, len(pics), figsize=(width*len(pics)+.8, width*h/w+.3), squeeze=False,
+        layout='constrained')
     for i,(ax,(k,v)) in enumerate(zip(axs[0], pics.items())):
-        ax.imshow(v, cmap='gray', vmin=0, vmax=1, interpolation='nearest'); ax.set_title(fill(k, max(1, int(11*width)), break_long_words=False), fontsize=10 if width > 2 else 7)
-        ax.set_xticks([]); n = len(classes[:rows])
-        ax.set_yticks([h/n*(c+.5) for c in range(n)] if i == 0 else [], labels=classes[:rows] if i == 0 else [], fontsize=8, parse_math=False); ax.tick_params(length=0)
+        ax.imshow(v, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
+        ax.set_title(fill(k, max(1, int(11*width)),
+            break_long_words=False), fontsize=10 if width > 2 else 7)
+        ax.set_xticks([])
+        n = len(classes[:rows])
+        ax.set_yticks([h/n*(c+.5) for c in range(n)] if i == 0 else [], labels=classes[:rows] if i == 0 else [],
+            fontsize=8, parse_math=False)
+        ax.tick_params(length=0)
         sns.despine(ax=ax, left=True, bottom=True)
     return fig
 
@@ -134,8 +153,10 @@ def loss_curves(
     "One panel for each term, one line for each observer; a logarithmic axis where values span a factor of 20"
     fig,axs = plt.subplots(1, len(names), figsize=(3.1*len(names), 2.5), layout='constrained', squeeze=False)
     for ax,loss,name,w in zip(axs[0], losses.T, names, weights):
-        for k,o in enumerate(observers): ax.plot(range(k, len(loss), len(observers)), loss[k::len(observers)], lw=1.2, label=o)
-        ax.set(title=f'{name}, weight {w:g}', xlabel='step', yscale='log' if loss.min() > 0 and loss.max() > 20*loss.min() else 'linear')
+        for k,o in enumerate(observers):
+            ax.plot(range(k, len(loss), len(observers)), loss[k::len(observers)], lw=1.2, label=o)
+        ax.set(title=f'{name}, weight {w:g}', xlabel='step',
+            yscale='log' if loss.min() > 0 and loss.max() > 20*loss.min() else 'linear')
     axs[0,0].legend(fontsize=7)
     return fig
 

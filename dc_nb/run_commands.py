@@ -27,7 +27,8 @@ def listing(what:str)->dict:
         from dc_nb import zoo
         return {r.pop('set'):', '.join(f'{k} {v}' for k,v in r.items()) for r in zoo.sheet()}
     from dc_nb import ablations,data,formats,models
-    registry = dict(datasets=data.datasets, models=models.models, ablations=ablations.ablations, formats=formats.writers)[what]
+    registry = dict(datasets=data.datasets, models=models.models, ablations=ablations.ablations,
+        formats=formats.writers)[what]
     return {k:_doc(f) for k,f in registry.items()}
 
 @main.command('list')
@@ -57,12 +58,15 @@ def pairs_of(words, known:dict)->dict:
         elif word.startswith('--'):
             name,eq,value = word[2:].partition('=')
             name = name.replace('-', '_')
-            if known.get(name, ('',))[0] == 'bool' and not eq and (not todo or todo[0].startswith('-')): eq,value = '=', 'True'
-        else: raise click.UsageError(f'{word!r} is not expected here: parameters are given as -p NAME VALUE or --NAME VALUE')
+            if known.get(name, ('',))[0] == 'bool' and not eq and (not todo or todo[0].startswith('-')):
+                eq,value = '=', 'True'
+        else:
+            raise click.UsageError(f'{word!r} is not expected here: parameters are given as -p NAME VALUE or --NAME VALUE')
         if name not in known:
             from difflib import get_close_matches
             near = get_close_matches(name, known, 1, .5)
-            raise click.ClickException(f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near else f": there is {', '.join(known)}"))
+            raise click.ClickException(f"unknown parameter {name!r}"
+                + (f": did you mean {near[0]!r}?" if near else f": there is {', '.join(known)}"))
         if not eq:
             if not todo: raise click.UsageError(f'{name} needs a value')
             value = todo.pop(0)
@@ -88,23 +92,29 @@ def followed(folder:Path):
     live = sys.stderr.isatty()
     def look():
         if log.exists() and (size := log.stat().st_size) > shown[0]:
-            with open(log) as f: f.seek(shown[0]); text = f.read()
+            with open(log) as f:
+                f.seek(shown[0])
+                text = f.read()
             shown[0] = size
             click.echo(('\r\033[K' if live else '') + text.rstrip('\n'), err=True)
         if live:
-            with contextlib.suppress(OSError, IndexError): click.echo('\r\033[K' + bar.read_text().splitlines()[-1][:110], nl=False, err=True)
+            with contextlib.suppress(OSError, IndexError):
+                click.echo('\r\033[K' + bar.read_text().splitlines()[-1][:110], nl=False, err=True)
     def watch():
         while not done.wait(.5): look()
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try: yield
     finally:
-        done.set(); watcher.join(); look()
+        done.set()
+        watcher.join()
+        look()
         if live: click.echo('\r\033[K', nl=False, err=True)
 
 def outputs(nb)->list:
     "What the last two cells with output show: scores, and where things are"
-    texts = [o.get('data', {}).get('text/markdown') or o.get('text') for c in nb.cells if c.cell_type == 'code' for o in c.outputs]
+    texts = [o.get('data', {}).get('text/markdown') or o.get('text') for c in nb.cells if c.cell_type == 'code'
+        for o in c.outputs]
     return [t.strip() for t in texts if t and t.strip()][-2:]
 
 # %% ../nbs/library/18_run_commands.ipynb #918e7a57
@@ -112,7 +122,8 @@ def this_python()->type:
     "The manager of a kernel that is this Python, whatever kernelspecs lie on this machine"
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
-    spec = KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='this Python', language='python')
+    spec = KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'],
+        display_name='this Python', language='python')
     return type('ThisPython', (AsyncKernelManager,), dict(kernel_spec=spec))
 
 def end_all(status:int):
@@ -121,7 +132,8 @@ def end_all(status:int):
     for child in psutil.Process().children(recursive=True): child.kill()
     click.echo('\ninterrupted; the same command goes on from here', err=True)
     sys.stderr.flush()
-    os._exit(status)                                                      # the libraries' own endings wait for the kernel
+    # the libraries' own endings wait for the kernel
+    os._exit(status)
 
 def in_thread(work):
     "What `work()` gives; Ctrl-C and a polite kill end this process and the kernel at once"
@@ -131,7 +143,8 @@ def in_thread(work):
         except BaseException as e: found['error'] = e
     worker = threading.Thread(target=run_it, daemon=True)
     worker.start()
-    before = signal.signal(signal.SIGTERM, lambda *_: end_all(143)) if threading.current_thread() is threading.main_thread() else None
+    before = signal.signal(signal.SIGTERM,
+        lambda *_: end_all(143)) if threading.current_thread() is threading.main_thread() else None
     try:
         while worker.is_alive(): worker.join(.2)
     except KeyboardInterrupt: end_all(130)
@@ -143,13 +156,18 @@ def in_thread(work):
 def executed(what:str, values:dict, folder:Path):
     "The run notebook, executed with these parameters; its errors are one sentence"
     try: import ipykernel,nbclient,papermill
-    except ModuleNotFoundError as e: raise click.ClickException(f'running needs papermill and Jupyter ({e.name} is missing): pip install "dc_nb[run]"') from None
+    except ModuleNotFoundError as e:
+        raise click.ClickException(f'running needs papermill and Jupyter ({e.name} is missing): pip install "dc_nb[run]"') from None
     target = folder/f'run_{what}.ipynb'
-    if target.is_dir(): raise click.ClickException(f'{target} is a folder, the notebook should go there: move it or choose another --out')
+    if target.is_dir():
+        raise click.ClickException(f'{target} is a folder, the notebook should go there: move it or choose another --out')
     try:
-        with followed(folder): nb = in_thread(lambda: papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), values, progress_bar=False, kernel_name='python3',
-            kernel_manager_class=this_python(), extra_arguments=['--IPKernelApp.log_level=CRITICAL']))             # else every run begins with a warning about local sockets
-    except papermill.PapermillExecutionError as e: raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
+        with followed(folder): nb = in_thread(lambda: papermill.execute_notebook(str(notebook(f'run_{what}')),
+            str(target), values, progress_bar=False, kernel_name='python3',
+            kernel_manager_class=this_python(),
+            extra_arguments=['--IPKernelApp.log_level=CRITICAL']))             # else every run begins with a warning about local sockets
+    except papermill.PapermillExecutionError as e:
+        raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
     except OSError as e:
         target.unlink(missing_ok=True)                                    # half of it
         raise click.ClickException(f'{target} cannot be written: {e.strerror}; free some space, the same command goes on from here') from None

@@ -55,13 +55,16 @@ def sized(names, data)->dict:
                 out[name] = sum(t.nbytes for t in net.state_dict().values())
                 answer = net(torch.empty(2, c, h, w))
         except NotImplementedError: continue                   # an operation without a meta kernel: no answer
-        except (ValueError, RuntimeError, AssertionError) as e: raise ParameterError(f"{name} does not take {h} x {w} images: {e}") from None
+        except (ValueError, RuntimeError, AssertionError) as e:
+            raise ParameterError(f"{name} does not take {h} x {w} images: {e}") from None
         shape = tuple(getattr(answer, 'shape', ()))
-        if shape != (2, len(data.classes)): raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: a network gives a number for each class")
+        if shape != (2, len(data.classes)):
+            raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: a network gives a number for each class")
     return out
 
 @lru_cache(2)
-def _parts(dataset, root, options, stamp)->tuple: return tuple(load(dataset, root, s, **dict(options)) for s in ('train', 'test'))
+def _parts(dataset, root, options, stamp)->tuple:
+    return tuple(load(dataset, root, s, **dict(options)) for s in ('train', 'test'))
 
 def data_of(p, device)->tuple:
     "Training and test images that the parameters ask for, on the device; read once"
@@ -69,7 +72,8 @@ def data_of(p, device)->tuple:
     try: stamp = Path(p.dataset).expanduser().stat().st_mtime_ns
     except OSError: stamp = None
     train,test = [o.to(device) for o in _parts(p.dataset, p.root, options, stamp)]
-    if train.shape != test.shape: raise ParameterError(f"{train.name} trains with images of {train.shape} and tests with {test.shape}; pass size= for folders")
+    if train.shape != test.shape:
+        raise ParameterError(f"{train.name} trains with images of {train.shape} and tests with {test.shape}; pass size= for folders")
     return train,test
 
 # %% ../nbs/experiments/06_runs.ipynb #6e8e8d26
@@ -83,7 +87,8 @@ class Run:
         if self.device.type == 'cpu': keep_memory()
         self.store = Store(writable(self.out/'cache'), self.device, p.stale, p.every, self.amp)
         self.train,self.test = [o.to(self.device) for o in data] if data else data_of(p, self.device)
-        if p.watch: self.store.watch = watching(self.out/'watch.html', f'{self.name} on {self.train.name}', self.train.classes)
+        if p.watch:
+            self.store.watch = watching(self.out/'watch.html', f'{self.name} on {self.train.name}', self.train.classes)
 
     def settle(self, study):
         "Take this study: its networks normalise the images with its constants"
@@ -92,7 +97,8 @@ class Run:
         self.source = digest(self.train.checksum, self.test.checksum, self.train.mean, self.train.std)
         vacant(self.folder)
 
-    def amp(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)
+    def amp(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)
     def get(self, stage:Stage): return self.store.get(stage)
 
     @property
@@ -101,7 +107,8 @@ class Run:
     @property
     def id(self)->str:
         "Six hex digits that name the run, in its folder, file, row and card"
-        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(self.p.model_dump(exclude={*self.p.manner, 'device'}).items())))[:6]
+        return digest(*self.here, self.study.key, *(f'{k}={v}'
+            for k,v in sorted(self.p.model_dump(exclude={*self.p.manner, 'device'}).items())))[:6]
 
     @property
     def folder(self)->Path:
@@ -120,14 +127,18 @@ def with_study(run:Run, study, **parameters)->Run:
 
 def vacant(folder:Path):
     "`ParameterError` if something else lies where the results of a run will go"
-    if folder.exists() and not folder.is_dir(): raise ParameterError(f"{folder} is a file, results should go there: move it or choose another folder with out")
+    if folder.exists() and not folder.is_dir():
+        raise ParameterError(f"{folder} is a file, results should go there: move it or choose another folder with out")
     for name in ('row.json', f'{folder.name}.safetensors', 'images.png', 'sizes.png'):
-        if (folder/name).is_dir(): raise ParameterError(f"{folder/name} is a folder, a file should go there: move it or choose another folder with out")
+        if (folder/name).is_dir():
+            raise ParameterError(f"{folder/name} is a folder, a file should go there: move it or choose another folder with out")
 
 def enough_images(run:Run, tiles:int, what:str):
     "`ParameterError` unless every class has an image for each of the `tiles` of each stored image"
     n = run.p.ipc*tiles
-    try: enough(run.train, n) if tiles == 1 else enough(run.train, n, f'ipc {run.p.ipc} with {tiles} {what} an image: {n}')
+    try:
+        enough(run.train, n) if tiles == 1 else enough(run.train, n,
+            f'ipc {run.p.ipc} with {tiles} {what} an image: {n}')
     except ValueError as e: raise ParameterError(str(e)) from None
 
 def fit_disk(run:Run, nets:dict, sets:int, labels:int=0):
@@ -145,7 +156,9 @@ def weight_file(folder, name:str)->Path:
 
 def read_weights(path, net):
     "Read a state dict (nothing is unpickled) into `net`; raises `DataError` for anything else, and for weights that are not finite"
-    try: net.load_state_dict(load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True))
+    try:
+        net.load_state_dict(load_file(path) if path.suffix == '.safetensors'
+            else torch.load(path, map_location='cpu', weights_only=True))
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as e:
         raise DataError(f"{path} is not a state dict of this network: {' '.join(str(e).split())[:300]}") from None
     if not all_finite(net.state_dict()): raise DataError(f"{path} holds weights that are not finite")
@@ -162,7 +175,8 @@ def noted(what:str)->dict:
 
 def saturated(start, end)->str:
     "A sentence if most of the pixels that had a shade at the start are at an end of the range; `Diverged` where a pixel's range is lost in the rounding of the values"
-    if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1: raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: lower the rate of the images')
+    if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1:
+        raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: lower the rate of the images')
     shades = (start > 0) & (start < 1)
     share = float(((end <= 0) | (end >= 1))[shades].float().mean()) if shades.any() else 0.
     return f"{share:.0%} of the pixels that had a shade are black or white at the end: the rate of the images is too high" if share > .5 else ''
@@ -181,18 +195,23 @@ def network(run:Run, name:str, training, file:Path|None=None)->Stage:
         net = blank(run, name)
         net.load_state_dict(state['net'])
         return net.eval().requires_grad_(False), card['accuracy']
-    def keep(job, stage, net, **said): job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(net, run.test), epochs=training.epochs, **said)
+    def keep(job, stage, net, **said):
+        job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(net, run.test), epochs=training.epochs, **said)
     def make(job):
         net = blank(run, name, seed)
         def after(epoch, net):
             if epoch in kept and run.store.state(kept[epoch]) != 'made': keep(job, kept[epoch], net)
         losses = []
         if file: read_weights(file, net.body)
-        else: net,losses = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick, after=after)
+        else:
+            net,losses = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick,
+                after=after)
         keep(job, None, net, **noted(doubt(losses, silence(run.train, training, seed))))
-    kept = {e:network(run, name, training.but(epochs=e)) for e in early if e < training.epochs and training.epochs >= 10 and training.schedule is constant and not file}
+    kept = {e:network(run, name, training.but(epochs=e)) for e in early if e < training.epochs
+        and training.epochs >= 10 and training.schedule is constant and not file}
     depends = (*run.here, name, training.key, seed, file and sha256(file.read_bytes()).hexdigest())
-    return Stage('network', name, depends, make, read, work=training.epochs*steps, roots=('dc_nb.train.fit', 'dc_nb.sets:ImageSet.take', *network_roots(name), *choices(training)),
+    return Stage('network', name, depends, make, read, work=training.epochs*steps,
+        roots=('dc_nb.train.fit', 'dc_nb.sets:ImageSet.take', *network_roots(name), *choices(training)),
         probe=partial(_step_time, run, name=name, training=training), says=('loss',))
 
 def timed(loop, steps:int=3, enough:float=.2)->float:
@@ -210,7 +229,8 @@ def _step_time(run, name, training, data=None): return timed(Fit(blank(run, name
 def subset(run:Run, n:int, seed:int)->Stage:
     "`n` random real images a class"
     def make(job): job.save(dict(x=random(run.train, n, seed).x))
-    return Stage('subset', f'random images, seed {seed}', (*run.here, n, seed), make, lambda state, card: CondensedSet(state['x'], meta=run.train.card), roots=('dc_nb.coresets.random',))
+    return Stage('subset', f'random images, seed {seed}', (*run.here, n, seed), make,
+        lambda state, card: CondensedSet(state['x'], meta=run.train.card), roots=('dc_nb.coresets.random',))
 
 def given(run:Run, condensed:CondensedSet)->Stage:
     "A set that is already there, as a stage"
@@ -235,8 +255,10 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
         data,nets = training_set(pick(values[:len(images)]), run.test), [net for net,_ in values[len(images):]]
         unfinished,table = job.beside('.pass'), run.store.folder/f'{job.stage.id}.npy'
         if not unfinished.exists():
-            job.part.unlink(missing_ok=True)                                    # a checkpoint counts the rows of this file
-            LabelFile(unfinished, training.epochs, len(data), len(data.classes))    # all its blocks: a full disk would kill who writes through memory
+            # a checkpoint counts the rows of this file
+            job.part.unlink(missing_ok=True)
+            # all its blocks: a full disk would kill who writes through memory
+            LabelFile(unfinished, training.epochs, len(data), len(data.classes))
         drive(loop(data, nets, unfinished), job.part, job.every, job.tick)
         os.replace(unfinished, table)
         job.save({}, sha=_sha(table))
@@ -248,8 +270,10 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
     depends = (*run.here, *what, spell(training.views), training.batch, training.epochs, seed)
     roots = ('dc_nb.soft_labels.Labelling', 'dc_nb.evaluation.training_set', *choices(training.views))
     def probe(name):
-        return timed(loop(training_set(random(run.train, run.p.ipc, 0), run.test), [blank(run, t.name, 0).eval() for t in teachers]), 1)
-    return Stage('labels', f'labels, {title}', depends, make, read, (*images, *teachers), ceil(training.epochs*ceil(n/training.batch)/max(1, 250//min(training.batch, n))), roots,
+        return timed(loop(training_set(random(run.train, run.p.ipc, 0), run.test),
+            [blank(run, t.name, 0).eval() for t in teachers]), 1)
+    return Stage('labels', f'labels, {title}', depends, make, read, (*images, *teachers),
+        ceil(training.epochs*ceil(n/training.batch)/max(1, 250//min(training.batch, n))), roots,
         partial(probe, name='table'))
 
 # %% ../nbs/experiments/06_runs.ipynb #cbc2abce
@@ -257,38 +281,52 @@ def carrying(run:Run, condensed:CondensedSet, table, seed:int)->CondensedSet:
     "The set with the label table of the students of this seed, so that one can be trained from the file alone"
     training,protocol = run.study.protocol.training, run.study.protocol
     views = spell(for_images(training.views, run.train))
-    about = dict(epochs=training.epochs, batch=training.batch, views=views, seed=seed, labellers=list(protocol.labellers or run.study.observers))
+    about = dict(epochs=training.epochs, batch=training.batch, views=views, seed=seed,
+        labellers=list(protocol.labellers or run.study.observers))
     return replace(condensed, table=table, meta={**condensed.meta, 'table':about})
 
 # %% ../nbs/experiments/06_runs.ipynb #621e6ed9
 def _brought(condensed, protocol, train, seed):
     table = own_table(condensed, protocol, train, seed)
-    if table is None: raise ValueError("these labels are asked from teachers, and the set brings no table of theirs; ask for hard labels, or give teachers")
+    if table is None:
+        raise ValueError("these labels are asked from teachers, and the set brings no table of theirs; ask for hard labels, or give teachers")
     return table
 
-def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(), teachers:tuple=())->Stage:
+def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(),
+    teachers:tuple=())->Stage:
     "The stage of one student of `pick(values of images)`; its value is the accuracy at the last epoch."
-    protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)      # MTT: at the step size that its set has learned
-    table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live', 'stored') else ()
+    # MTT: at the step size that its set has learned
+    protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)
+    table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live',
+        'stored') else ()
     asked = teachers if protocol.regime == 'fixed' else ()
     def make(job):
         values = job.inputs
         condensed,rest = pick(values[:len(images)]), values[len(images):]
         train = training_set(condensed, run.test)
-        training = at_learned_rate(protocol.training, condensed) if learned and 'step_size' in condensed.meta else protocol.training
+        training = at_learned_rate(protocol.training,
+            condensed) if learned and 'step_size' in condensed.meta else protocol.training
         training = training.but(views=for_images(training.views, train))
         own = own_labels(condensed, protocol, asked)
         if table: objective = from_table(protocol.loss, rest[0])
-        elif protocol.regime in ('live', 'stored'): objective = from_table(protocol.loss, _brought(condensed, protocol, train, seed))
-        elif protocol.regime == 'fixed': objective = fixed(protocol.loss, train, [net for net,_ in rest], training, seed, None if own is None else own.to(run.device))
+        elif protocol.regime in ('live', 'stored'):
+            objective = from_table(protocol.loss, _brought(condensed, protocol, train, seed))
+        elif protocol.regime == 'fixed':
+            objective = fixed(protocol.loss, train, [net for net,_ in rest], training, seed,
+                None if own is None else own.to(run.device))
         else: objective = hard
-        net,losses = fit(fresh_student(protocol, train, seed), train, training, seed, objective, job.part, job.every, job.tick)
-        job.save(dict(losses=losses), accuracy=accuracy(net, run.test), **noted(doubt(losses, silence(train, training, seed, objective))))
+        net,losses = fit(fresh_student(protocol, train, seed), train, training, seed, objective, job.part, job.every,
+            job.tick)
+        job.save(dict(losses=losses), accuracy=accuracy(net, run.test),
+            **noted(doubt(losses, silence(train, training, seed, objective))))
     steps = protocol.training.epochs*ceil(len(run.train.classes)*run.p.ipc/protocol.training.batch)
-    roots = ('dc_nb.train.fit', 'dc_nb.evaluation.student', 'dc_nb.evaluation.training_set', 'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table', 'dc_nb.soft_labels.fixed',
+    roots = ('dc_nb.train.fit', 'dc_nb.evaluation.student', 'dc_nb.evaluation.training_set',
+        'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table', 'dc_nb.soft_labels.fixed',
         *network_roots(protocol.student), *choices(protocol), *choices([at_learned_rate]*learned))
-    probe = lambda name: _step_time(run, name, protocol.training.but(views=for_images(protocol.training.views, run.train)), training_set(random(run.train, run.p.ipc, 0), run.test))
-    return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed, *['learned']*learned), make, lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
+    probe = lambda name: _step_time(run, name, protocol.training.but(views=for_images(protocol.training.views,
+        run.train)), training_set(random(run.train, run.p.ipc, 0), run.test))
+    return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed, *['learned']*learned), make,
+        lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
         partial(probe, name=protocol.student), says=('loss',))
 
 # %% ../nbs/experiments/06_runs.ipynb #b281182d
@@ -309,7 +347,8 @@ def origins(run:Run)->list:
     out = {}
     for id,card in run.store.cards.items():
         made = card['made']
-        who = tuple((k, made.get(k)) for k in ('commit', 'dirty', 'dc_nb', 'torch', 'torchvision', 'timm', 'python', 'machine', 'date'))
+        who = tuple((k, made.get(k)) for k in ('commit', 'dirty', 'dc_nb', 'torch', 'torchvision', 'timm', 'python',
+            'machine', 'date'))
         kinds = out.setdefault(who, {})
         kinds[id.split('-')[0]] = kinds.get(id.split('-')[0], 0) + 1
     return [dict(who, stages=kinds) for who,kinds in out.items()]
@@ -319,20 +358,25 @@ def joined(run:Run)->dict:
     found = origins(run)
     several = lambda k: ' and '.join(dict.fromkeys(str(o[k]) for o in found)) or None
     keys = ('commit', 'dc_nb', 'torch', 'torchvision', 'timm', 'python', 'machine')
-    return dict({k:several(k) for k in keys}, dirty=any(o['dirty'] for o in found), date=max((o['date'] for o in found), default=None), made=found)
+    return dict({k:several(k) for k in keys}, dirty=any(o['dirty'] for o in found),
+        date=max((o['date'] for o in found), default=None), made=found)
 
 def stage_seconds(run:Run)->dict:
     "Seconds of each kind of stage"
     out = {}
-    for id,card in run.store.cards.items(): out[id.split('-')[0]] = out.get(id.split('-')[0], 0) + card['made']['seconds']
+    for id,card in run.store.cards.items():
+        out[id.split('-')[0]] = out.get(id.split('-')[0], 0) + card['made']['seconds']
     return {k:round(v, 1) for k,v in out.items()}
 
 def common_row(run:Run, **more)->dict:
     "What the row of every family says"
     p,s = run.p, run.study
-    return dict(run=run.name, id=run.id, scale=scale(run), whole=as_published(run), **more, dataset=run.train.name, data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
-        regime=s.protocol.regime, epochs=s.protocol.training.epochs, recipe=s.key, changes=named[p.method].diff(s), seed=p.seed, precision=p.precision,
-        stale=run.store.kept, doubts=doubts(run), seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2), **joined(run))
+    return dict(run=run.name, id=run.id, scale=scale(run), whole=as_published(run), **more, dataset=run.train.name,
+        data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
+        regime=s.protocol.regime, epochs=s.protocol.training.epochs, recipe=s.key, changes=named[p.method].diff(s),
+        seed=p.seed, precision=p.precision,
+        stale=run.store.kept, doubts=doubts(run), seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2),
+        **joined(run))
 
 # %% ../nbs/experiments/06_runs.ipynb #076257b0
 published_classes = dict(cifar10=10, cifar100=100, svhn=10, tiny_imagenet=200, imagenet10=10, imagenet1k=1000)
@@ -340,11 +384,13 @@ published_classes = dict(cifar10=10, cifar100=100, svhn=10, tiny_imagenet=200, i
 def as_published(run:Run)->bool:
     "Whether data, precision and weights are the papers'"
     p,name = run.p, run.p.dataset.replace('-', '_')
-    return p.precision == 'fp32' and len(run.train.classes) == published_classes.get(name) and bool(getattr(p, 'weights', None)) == (name == 'imagenet1k')
+    return p.precision == 'fp32' and len(run.train.classes) == published_classes.get(name) and bool(getattr(p,
+        'weights', None)) == (name == 'imagenet1k')
 
 def scale(run:Run)->str:
     "'paper' when data set, size and study are a published cell's, else 'small run'"
-    return 'paper' if as_published(run) and cells.is_published(run.p.dataset.replace('-', '_'), run.p.ipc, run.study) else 'small run'
+    return 'paper' if as_published(run) and cells.is_published(run.p.dataset.replace('-', '_'), run.p.ipc,
+        run.study) else 'small run'
 
 # %% ../nbs/experiments/06_runs.ipynb #591ace10
 def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
@@ -352,7 +398,8 @@ def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     parameters = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
     keep = {'regime', 'bytes', 'student', 'scale', 'commit', 'dirty', 'dc_nb', 'torch', 'machine', 'date', 'id', *keep}
     from_elsewhere = dict(weights=True) if getattr(run.p, 'weights', None) else {}
-    return replace(condensed, meta={**condensed.meta, **from_elsewhere, **{k:row[k] for k in sorted(keep)}, 'run':row['run'], 'method':run.p.method, 'parameters':parameters})
+    return replace(condensed, meta={**condensed.meta, **from_elsewhere, **{k:row[k] for k in sorted(keep)},
+        'run':row['run'], 'method':run.p.method, 'parameters':parameters})
 
 # %% ../nbs/experiments/06_runs.ipynb #5e64be0c
 def planned(run:Run)->list:
@@ -362,7 +409,8 @@ def planned(run:Run)->list:
 def plan_table(rows:list)->list:
     "The plan for people, with a line for the sum"
     total = sum(r['seconds'] or 0 for r in rows)
-    shown = [dict(stage=r['stage'], state=r['state'], steps=r['steps'], time='' if r['state'] == 'made' else duration(r['seconds'])) for r in rows]
+    shown = [dict(stage=r['stage'], state=r['state'], steps=r['steps'],
+        time='' if r['state'] == 'made' else duration(r['seconds'])) for r in rows]
     return shown + [dict(stage='in all', state='', steps='', time=duration(total))]
 
 # %% ../nbs/experiments/06_runs.ipynb #0ff2b440
@@ -379,7 +427,9 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
         link.symlink_to(folder.name, target_is_directory=True)
         os.replace(link, latest)
     base = home()
-    lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder, set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json', figures=', '.join(sorted(f.name for f in folder.glob('*.png'))) or 'none',
+    lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder,
+        set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json',
+        figures=', '.join(sorted(f.name for f in folder.glob('*.png'))) or 'none',
         seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most",
         **({'doubts':'\n         '.join(row['doubts'])} if row.get('doubts') else {}))
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
@@ -390,9 +440,11 @@ def publish(row_file, results:Path)->Path:
     "Append the row of a run to the table of its family in the folder `results`; the table"
     row = json.loads(Path(row_file).read_text())
     kinds = dict(run=str, id=str, scores=dict)
-    if not (isinstance(row, dict) and all(isinstance(row.get(k), t) for k,t in kinds.items()) and row['run'].isidentifier()):
+    if not (isinstance(row, dict) and all(isinstance(row.get(k), t) for k,t in kinds.items())
+        and row['run'].isidentifier()):
         raise ValueError(f"{row_file} is no row of a run: it needs run (one word), id and scores")
     table = Path(results)/f"{tables.get(row['run'], row['run'])}.jsonl"
-    if any(r.get('id') == row['id'] and r['scores'] == row['scores'] for r in rows(table)): raise ValueError(f"row {row['id']} stands in {table} already")
+    if any(r.get('id') == row['id'] and r['scores'] == row['scores'] for r in rows(table)):
+        raise ValueError(f"row {row['id']} stands in {table} already")
     append_row(table, row)
     return table

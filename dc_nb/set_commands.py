@@ -15,9 +15,12 @@ from .cli import main
 # %% ../nbs/library/19_set_commands.ipynb #37592f44
 def source(f):
     "Options that say where the original data is"
-    for o in (click.option('--dataset', help='The data that was condensed: a name, a folder or a .npz; needed for files of other projects.'),
-        click.option('--root', help='Folder of the data set, where it needs one.'), click.option('--size', type=click.IntRange(1, 2**14), help='Side of the images, for folders.'),
-        click.option('--factor', default=1, show_default=True, type=click.IntRange(1, 64), help='Tiles a side, for files of IDC and MDC.')): f = o(f)
+    for o in (click.option('--dataset',
+        help='The data that was condensed: a name, a folder or a .npz; needed for files of other projects.'),
+        click.option('--root', help='Folder of the data set, where it needs one.'),
+        click.option('--size', type=click.IntRange(1, 2**14), help='Side of the images, for folders.'),
+        click.option('--factor', default=1, show_default=True, type=click.IntRange(1, 64),
+        help='Tiles a side, for files of IDC and MDC.')): f = o(f)
     return f
 
 def opened(path, dataset=None, root=None, size=None, factor=1):
@@ -28,22 +31,26 @@ def opened(path, dataset=None, root=None, size=None, factor=1):
 
 def words(v)->str:
     if isinstance(v, dict): return ', '.join(f'{k} {words(o)}' for k,o in v.items())
-    if isinstance(v, list): return ' '.join(map(words, v)) if len(v) < 13 else f"{' '.join(map(words, v[:12]))} ... ({len(v)})"
+    if isinstance(v, list):
+        return ' '.join(map(words, v)) if len(v) < 13 else f"{' '.join(map(words, v[:12]))} ... ({len(v)})"
     return f'{v:.4g}' if isinstance(v, float) else '–' if v is None else str(v)
 
 def told(cs):
     "Lines about a set; what comes from the file is shown so that it cannot command the terminal"
     from dc_nb.sets import shown
-    extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date') if k in cs.meta}
+    extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date')
+        if k in cs.meta}
     card = {k:v for k,v in cs.card.items() if k != 'ids' or v != cs.card['classes']}
     for k,v in {**card, **extra}.items(): yield f"{shown(k).replace('_', ' '):<16} {shown(words(v))}"
     for k,s in cs.meta.get('scores', {}).items():
-        if isinstance(s, dict) and isinstance(s.get('mean'), float): yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))})"
+        if isinstance(s, dict) and isinstance(s.get('mean'), float):
+            yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))})"
 
 @main.command()
 @click.argument('paths', metavar='SET...', nargs=-1, required=True)
 @click.option('--json', 'as_json', is_flag=True, help='The card as JSON.')
-@click.option('--html', metavar='FILE', help='Write a page that shows one set: images, prefixes, scores, card. It needs no network.')
+@click.option('--html', metavar='FILE',
+    help='Write a page that shows one set: images, prefixes, scores, card. It needs no network.')
 @source
 def show(paths, as_json, html, **where):
     "What condensed sets hold, of what they were made, how, and under which licence."
@@ -82,18 +89,23 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     from dc_nb.experiments import check,run_kind
     from dc_nb.recipes import Study,named
     m = cs.meta
-    if not dataset and m.get('data') not in datasets: raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: give it with --dataset')
+    if not dataset and m.get('data') not in datasets:
+        raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: give it with --dataset')
     own = 'recipe' in m and ':' in str(m.get('method'))                           # somebody's own method
-    method = foreign(dict(method=m['method']), network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'      # also for sets of other projects
+    method = foreign(dict(method=m['method']),
+        network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'      # also for sets of other projects
     known = m.get('parameters', {})
-    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta') if k in known and ('recipe' in m or k == 'student')}
-    given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student, epochs=epochs, seeds=seeds, out=out)
+    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta')
+        if k in known and ('recipe' in m or k == 'student')}
+    given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student,
+        epochs=epochs, seeds=seeds, out=out)
     given = {k:v for k,v in given.items() if v is not None}
     given = {**foreign({k:v for k,v in kept.items() if k not in given}, network), **given}
     if isinstance(named.find(method), Study):
         of_file = 'fixed' if cs.labels is not None else m.get('regime', 'hard')
         return EdcRun(check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc))
-    if regime not in (None, 'hard'): raise click.UsageError(f"--regime {regime}: students of {method} learn from hard labels")
+    if regime not in (None, 'hard'):
+        raise click.UsageError(f"--regime {regime}: students of {method} learn from hard labels")
     make = run_kind(named[method])
     given = {k:v for k,v in given.items() if k in make.parameters.model_fields}
     return make(check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), make.parameters))
@@ -103,21 +115,27 @@ def foreign(parameters:dict, allowed=())->dict:
     from dc_nb.experiments import Common
     from dc_nb.sets import shown
     for k,v in parameters.items():
-        if k in Common.manner|Common.places: raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
+        if k in Common.manner|Common.places:
+            raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
         own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
-        if own: raise click.ClickException(f"the file names the {'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
+        if own:
+            raise click.ClickException(f"the file names the {'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
     return parameters
 
 @main.command()
 @click.argument('path', metavar='SET')
 @click.option('--student', help='Network; that of the run that made the set if not given.')
-@click.option('--regime', type=click.Choice(['hard', 'fixed', 'live', 'stored']), help='Labels; those that the set was made for if not given.')
+@click.option('--regime', type=click.Choice(['hard', 'fixed', 'live', 'stored']),
+    help='Labels; those that the set was made for if not given.')
 @click.option('--seeds', default=3, show_default=True, type=click.IntRange(1), help='Students.')
 @click.option('--epochs', type=click.IntRange(1), help='Of a student.')
-@click.option('--preset', type=click.Choice(['small', 'cpu', 'paper']), help='Budget of the protocol; that of the run if not given.')
-@click.option('--alone', is_flag=True, help='One student from the file alone: the labels that it brings, no teachers. Sets of the zoo are judged so.')
+@click.option('--preset', type=click.Choice(['small', 'cpu', 'paper']),
+    help='Budget of the protocol; that of the run if not given.')
+@click.option('--alone', is_flag=True,
+    help='One student from the file alone: the labels that it brings, no teachers. Sets of the zoo are judged so.')
 @click.option('--other-data', is_flag=True, help='Evaluate although the set was made from other images than these.')
-@click.option('--network', multiple=True, help="A network or method of one's own (MODULE:FUNCTION) that the file names and that may be imported.")
+@click.option('--network', multiple=True,
+    help="A network or method of one's own (MODULE:FUNCTION) that the file names and that may be imported.")
 @click.option('--out', default='out', show_default=True, help='Folder of the caches.')
 @click.option('--json', 'as_json', is_flag=True, help='The scores as JSON.')
 @source
@@ -125,12 +143,17 @@ def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     from dc_nb.sets import shown
     cs = opened(path, factor=factor, **where)
-    run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out, network=network, **where)
+    run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out,
+        network=network, **where)
     cs.check(run.test)
     same = cs.meta.get('source') in (None, run.train.checksum)
-    if not (same or other_data): raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
-    found = dict(set=by_itself(run, cs)) if alone or path.startswith('zoo:') and cs.table is not None else judged(run, cs, seeds)
-    if as_json: return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime, epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))
+    if not (same or other_data):
+        raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
+    found = dict(set=by_itself(run, cs)) if alone or path.startswith('zoo:') and cs.table is not None else judged(run,
+        cs, seeds)
+    if as_json:
+        return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime,
+            epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))
     for line in said(run, found, shown(path)): click.echo(line)
 
 def judged(run, cs, seeds)->dict:
@@ -141,14 +164,18 @@ def judged(run, cs, seeds)->dict:
     own = protocol.regime == 'fixed' and cs.labels is not None
     teachers = () if own or protocol.regime == 'hard' else run.teachers
     nets = [Observer(run.get(t)[0]) for t in teachers]
-    def students(images, title): return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers) for s in range(run.p.seed, run.p.seed+seeds)]
+    def students(images, title):
+        return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
+            for s in range(run.p.seed, run.p.seed+seeds)]
     found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
-    return found if own else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'), nets))
+    return found if own else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'),
+        nets))
 
 def by_itself(run, cs):
     "The score of the one student whose labels the file brings"
     from dc_nb.runs import given,scored,student
-    if cs.table is None: raise click.UsageError('--alone: the file brings no labels of every epoch; --regime hard needs no teachers either')
+    if cs.table is None:
+        raise click.UsageError('--alone: the file brings no labels of every epoch; --regime hard needs no teachers either')
     seed = cs.meta['table']['seed']
     return scored(run, cs, [student(run, (given(run, cs),), seed, f'alone, seed {seed}')])
 
@@ -160,7 +187,8 @@ def said(run, found, name):
     if 'random' not in found: return
     gain,half = paired(found['set'], found['random'])
     yield f"{network} on random images: {found['random']}"
-    yield f"difference: {100*gain:+.1f}{'' if half != half else f' ± {100*half:.1f}'} points" + ('' if half != half else ' (paired, 95 %)')
+    yield f"difference: {100*gain:+.1f}{'' if half != half else f' ± {100*half:.1f}'} points" + ('' if half != half
+        else ' (paired, 95 %)')
 
 # %% ../nbs/library/19_set_commands.ipynb #558c0f7e
 def again(cs, dataset, root, size, out, weights, network=()):
@@ -171,9 +199,12 @@ def again(cs, dataset, root, size, out, weights, network=()):
     from dc_nb.experiments import families
     from dc_nb.run_commands import checked
     m = cs.meta
-    if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')): raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
-    if not dataset and m.get('data') not in datasets: raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
-    if m.get('weights') and not weights: raise click.ClickException('the observers of this set came from files: give their folder with --weights')
+    if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')):
+        raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
+    if not dataset and m.get('data') not in datasets:
+        raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
+    if m.get('weights') and not weights:
+        raise click.ClickException('the observers of this set came from files: give their folder with --weights')
     places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, 'out':out})
     if m['run'] != 'edc':
@@ -187,9 +218,12 @@ def compared(cs, made)->tuple:
     "Whether two sets hold the same bits, and if not, what differs"
     from dc_nb.sets import shown
     m,shapes = cs.meta,(tuple(made.x.shape), tuple(cs.x.shape))
-    if made.x.dtype != cs.x.dtype or shapes[0] != shapes[1]: return False, f'images of {shapes[0]} {made.x.dtype}, the set has {shapes[1]} {cs.x.dtype}'
-    if not made.x.equal(cs.x): return False, f"{(made.x != cs.x).float().mean():.1%} of the values differ, by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; made with torch {shown(m.get('torch'))} on {shown(m.get('machine'))}"
-    if cs.labels is not None and not made.labels.equal(cs.labels): return False, f'the images are the same, the soft labels differ by up to {(made.labels-cs.labels).abs().max():.3g}'
+    if made.x.dtype != cs.x.dtype or shapes[0] != shapes[1]:
+        return False, f'images of {shapes[0]} {made.x.dtype}, the set has {shapes[1]} {cs.x.dtype}'
+    if not made.x.equal(cs.x):
+        return False, f"{(made.x != cs.x).float().mean():.1%} of the values differ, by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; made with torch {shown(m.get('torch'))} on {shown(m.get('machine'))}"
+    if cs.labels is not None and not made.labels.equal(cs.labels):
+        return False, f'the images are the same, the soft labels differ by up to {(made.labels-cs.labels).abs().max():.3g}'
     return True, 'the same bits'
 
 def findings(cs, where, repeat, out, weights, network=()):
@@ -199,12 +233,16 @@ def findings(cs, where, repeat, out, weights, network=()):
     m = cs.meta
     yield True, f"content     checksum {cs.card['checksum']} over {len(cs)} training images"
     key = sha256((m.get('choices') or '').encode()).hexdigest()[:12]
-    yield (key == m.get('recipe') if m.get('choices') else None), f"recipe      key {shown(m.get('recipe'))}" + (f', its choices give {key}' if m.get('choices') else ', and no choices that could be checked')
-    name = where['dataset'] or (m.get('data') if m.get('data') == 'digits' or where['root'] and m.get('data') in datasets else None)
+    yield (key == m.get('recipe') if m.get('choices')
+        else None), f"recipe      key {shown(m.get('recipe'))}" + (f', its choices give {key}' if m.get('choices')
+        else ', and no choices that could be checked')
+    name = where['dataset'] or (m.get('data') if m.get('data') == 'digits' or where['root']
+        and m.get('data') in datasets else None)
     if name:
         data = load(name, where['root'], **({'size':where['size']} if where['size'] else {}))
         cs.check(data)
-        yield (data.checksum == m['source'] if 'source' in m else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
+        yield (data.checksum == m['source'] if 'source' in m
+            else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
     else: yield None, 'data        give --dataset and --root to compare'
     if repeat:
         same,what = compared(cs, again(cs, where['dataset'], where['root'], where['size'], out, weights, network))
@@ -213,13 +251,15 @@ def findings(cs, where, repeat, out, weights, network=()):
 @main.command()
 @click.argument('path', metavar='SET')
 @click.option('--again', 'repeat', is_flag=True, help='Condense once more and compare the images.')
-@click.option('--network', multiple=True, help="A network or method of one's own (MODULE:FUNCTION) that --again may import.")
+@click.option('--network', multiple=True,
+    help="A network or method of one's own (MODULE:FUNCTION) that --again may import.")
 @click.option('--weights', help='Folder of the observers, for --again of a set that was made with trained ones.')
 @source
 def verify(path, repeat, network, weights, factor, **where):
     "Whether a set is whole, its key belongs to its recipe, the data is the same, and (--again) the images come out again."
     bad = False
-    with tempfile.TemporaryDirectory() as out:                                # never in the caches of the run that is verified
+    # never in the caches of the run that is verified
+    with tempfile.TemporaryDirectory() as out:
         for ok,text in findings(opened(path, factor=factor, **where), where, repeat, out, weights, network):
             click.echo(f"{'-' if ok is None else 'ok' if ok else 'NO':<3} {text}")
             bad = bad or ok is False

@@ -59,7 +59,8 @@ def chain(*last:Stage)->list:
 # %% ../nbs/experiments/03_stages.ipynb #540113d7
 counted = {'seed_of', 'stream', 'seeded', 'ema_'}           # of core; the rest of it keeps and names things
 
-above = ('stages', 'experiments', 'runs', 'edc_runs', 'matching_runs', 'trajectory_runs', 'door', 'provenance', 'digests', 'tables')     # modules that ask for stages, or write files
+above = ('stages', 'experiments', 'runs', 'edc_runs', 'matching_runs', 'trajectory_runs', 'door', 'provenance',
+    'digests', 'tables')     # modules that ask for stages, or write files
 
 def plumbing()->list:
     "Definitions that ask for, keep and name things and cannot change a number"
@@ -90,7 +91,8 @@ def difference(a:dict, b:dict)->str:
     odd = sorted(k for k in a.keys()|b.keys() if a.get(k) != b.get(k))
     if not odd: return ''
     if not a: return 'nothing is known of its code'
-    said = [f'{k} was {a.get(k, "absent")}, is {b.get(k, "absent")}' if k in ('torch', 'torchvision', 'timm') else k for k in odd[:3]]
+    said = [f'{k} was {a.get(k, "absent")}, is {b.get(k, "absent")}' if k in ('torch', 'torchvision', 'timm') else k
+        for k in odd[:3]]
     return f"made by other code ({', '.join(said)}{f' and {len(odd)-3} more' if len(odd) > 3 else ''})"
 
 # %% ../nbs/experiments/03_stages.ipynb #75cf34d0
@@ -109,10 +111,12 @@ class Progress:
     def __call__(self, value=None):
         self.bar.update()
         now = time.monotonic()
-        if self.mark is None or now-self.mark[0] < .01: self.mark = now, self.bar.n     # steps of a checkpoint come all at once
+        # steps of a checkpoint come all at once
+        if self.mark is None or now-self.mark[0] < .01: self.mark = now, self.bar.n
         if now-self.last < 1: return
         self.last = now
-        with suppress(OSError):                                 # no result: the disk may be full, or something else of that name
+        # no result: the disk may be full, or something else of that name
+        with suppress(OSError):
             with aside(self.clock) as tmp: tmp.write_text(f'{self.seconds:.3f}')
             if self.bar.disable: return
             numbers = self.named(value)
@@ -121,12 +125,15 @@ class Progress:
             self.bar.set_postfix_str(', '.join([f'{k} {v:.3g}' for k,v in numbers.items()] + whole))
             self.line.write_text(f'{self.bar}\n')
             for k,v in numbers.items(): self.losses.setdefault(k, []).append(v)
-            if self.watch: self.watch(stage=self.title, losses=self.losses, left=left if left is None else left + (self.later or 0))
+            if self.watch:
+                self.watch(stage=self.title, losses=self.losses,
+                    left=left if left is None else left + (self.later or 0))
 
     def named(self, value)->dict:
         "The numbers of a tick with their names"
         values = [] if value is None else torch.as_tensor(value).reshape(-1).tolist()
-        names = self.says if len(self.says) == len(values) else [f'{i}' for i in range(1, len(values)+1)] if len(values) > 1 else ['loss']
+        names = self.says if len(self.says) == len(values) else [f'{i}'
+            for i in range(1, len(values)+1)] if len(values) > 1 else ['loss']
         return dict(zip(names, values))
 
     def left(self)->float|None:
@@ -143,7 +150,8 @@ class Job:
     def __init__(self, store, stage, tick, code):
         self.store,self.stage,self.tick,self.code,self.every = store, stage, tick, code, store.every
         self.file = store.file(stage)
-        self.part = store.folder/f'{stage.id}-{short_hash(repr(code), 6)}.part'        # other code does not go on from it
+        # other code does not go on from it
+        self.part = store.folder/f'{stage.id}-{short_hash(repr(code), 6)}.part'
 
     @property
     def inputs(self)->list: return [self.store.get(n) for n in self.stage.needs]
@@ -153,7 +161,8 @@ class Job:
         "Write the file of the stage (or of another that came along on the way)"
         stage = stage or self.stage
         if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
-        made = dict(code=self.code, needs={n.id:self.store.seal(n) for n in stage.needs}, seconds=round(self.tick.seconds, 3), **provenance(self.store.device))
+        made = dict(code=self.code, needs={n.id:self.store.seal(n) for n in stage.needs},
+            seconds=round(self.tick.seconds, 3), **provenance(self.store.device))
         save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, **card)
 
 @contextmanager
@@ -164,9 +173,14 @@ def alone(path, title:str, say:Callable=partial(print, flush=True)):
     except Timeout:
         say(f'{title}: waiting for another run that does the same (lock {path})')
         lock.acquire()
-        while not Path(path).exists(): lock.release(); lock.acquire()          # the other has taken its file away: take a new one
+        # the other has taken its file away: take a new one
+        while not Path(path).exists():
+            lock.release()
+            lock.acquire()
     try: yield
-    finally: Path(path).unlink(missing_ok=True); lock.release()
+    finally:
+        Path(path).unlink(missing_ok=True)
+        lock.release()
 
 # %% ../nbs/experiments/03_stages.ipynb #2117e59a
 class Store:
@@ -182,7 +196,8 @@ class Store:
         self.folder,self.device,self.stale,self.every,self.amp = Path(folder), device, stale, every, amp
         self.folder.mkdir(parents=True, exist_ok=True)
         self.values,self.cards,self.kept,self._code = {}, {}, {}, {}
-        self.ahead,self.watch = {}, None            # {id of a planned stage: its seconds}; a function that is told how it goes
+        # {id of a planned stage: its seconds}; a function that is told how it goes
+        self.ahead,self.watch = {}, None
 
     def file(self, stage:Stage)->Path: return self.folder/f'{stage.id}.safetensors'
 
@@ -203,14 +218,16 @@ class Store:
             if self._read(stage) is None:
                 with alone(lock, stage.name, self.say):
                     if self._read(stage, quiet=True) is None: self._make(stage)
-            elif lock.exists():                                     # its maker is at work on the last lines, or was killed there
+            # its maker is at work on the last lines, or was killed there
+            elif lock.exists():
                 with alone(lock, stage.name, self.say): self._tidy(stage)
         return self.values[stage.id]
 
     def _read(self, stage, quiet=False):
         for n in stage.needs: self.get(n)
         why = self.why(stage)
-        if why and self.stale == 'keep' and why != 'missing' and 'damaged' not in why: self.kept[stage.name],why = why, None
+        if why and self.stale == 'keep' and why != 'missing' and 'damaged' not in why:
+            self.kept[stage.name],why = why, None
         why = why or self._take(stage)
         if why is None: return stage
         if why != 'missing' and not quiet: warnings.warn(f'{stage.name}: {why}; this stage runs again', stacklevel=3)
@@ -222,7 +239,8 @@ class Store:
         except Damaged as e: return f'damaged ({e})'
         except RuntimeError as e:
             if 'loading state_dict' not in str(e): raise
-            if self.stale == 'keep': raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; stale = 'make' makes it again") from None
+            if self.stale == 'keep':
+                raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; stale = 'make' makes it again") from None
             return 'made for other shapes'
         self.cards[stage.id],self.values[stage.id] = card, value
         self.ahead.pop(stage.id, None)
@@ -243,8 +261,10 @@ class Store:
         return f"{', '.join(again)} changed" if again else difference(made['code'], self.code(stage)) or None
 
     def _make(self, stage):
-        for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)      # what a killed process was writing
-        with self.amp(), Progress(self.folder.parent, stage.name, stage.work, self.folder/f'{stage.id}.seconds', stage.says, self.later(stage), self.watch) as tick:
+        # what a killed process was writing
+        for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)
+        with self.amp(), Progress(self.folder.parent, stage.name, stage.work, self.folder/f'{stage.id}.seconds',
+            stage.says, self.later(stage), self.watch) as tick:
             job = Job(self, stage, tick, self.code(stage))
             try: stage.make(job)
             except Diverged as e: raise Diverged(f'{stage.name}: {e}') from None
@@ -256,7 +276,8 @@ class Store:
 
     def _tidy(self, stage):
         "Take away what only a stage at work needs"
-        for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)      # what a killed process was writing
+        # what a killed process was writing
+        for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)
         for f in self.folder.glob(f'{stage.id}*'):
             if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
 

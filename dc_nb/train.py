@@ -114,7 +114,8 @@ def hard(logits, x, y, idx, epoch):
 def _groups(net, recipe):
     if recipe.decay_all: return list(net.parameters())
     params = list(net.parameters())
-    return [dict(params=[p for p in params if p.ndim > 1]), dict(params=[p for p in params if p.ndim <= 1], weight_decay=0.)]
+    return [dict(params=[p for p in params if p.ndim > 1]),
+        dict(params=[p for p in params if p.ndim <= 1], weight_decay=0.)]
 
 def _rate(schedule, epochs, losses):
     wants = 'losses' in inspect.signature(schedule).parameters
@@ -171,7 +172,8 @@ class Fit:
     def state(self)->dict:
         "Everything that a later step depends on"
         ema = self.ema.state_dict() if self.ema else {}
-        return dict(net=self.net.state_dict(), ema=ema, opt=self.opt.state_dict(), losses=self.losses, epoch=self.epoch, i=self.i, total=self.total)
+        return dict(net=self.net.state_dict(), ema=ema, opt=self.opt.state_dict(), losses=self.losses, epoch=self.epoch,
+            i=self.i, total=self.total)
 
     def restore(self, state:dict):
         "Stand where `state` was taken"
@@ -225,7 +227,8 @@ def silence(
     for i,idx in enumerate(batch_parts(len(data), recipe.batch, seed, 0)[:most]):
         view,(x,y) = batch_view(recipe.views, len(idx), seed, 0, i), data.take(idx)
         logits = torch.zeros(len(idx), len(data.classes), device=x.device)
-        with seeded(seed, 'dropout', 0, i): total += float(objective(logits, view(x), view.labels(y, logits.shape[1]), idx, 0))*len(idx)
+        with seeded(seed, 'dropout', 0, i):
+            total += float(objective(logits, view(x), view.labels(y, logits.shape[1]), idx, 0))*len(idx)
         n += len(idx)
     return total/n
 
@@ -236,5 +239,6 @@ def doubt(
 )->str: # '' or a sentence
     "What is wrong with how a training ended; `Diverged` where the loss is so large that `silent` is lost in its rounding"
     lost = [v*torch.finfo(torch.float32).eps > silent + 1e-6 for v in losses]
-    if losses and lost[-1]: raise Diverged(f"the loss is {losses[-1]:.3g} in the last epoch, and beyond all measure since epoch {lost.index(True)+1}; a network that says nothing has {silent:.3g}: {Fit.advice}")
+    if losses and lost[-1]:
+        raise Diverged(f"the loss is {losses[-1]:.3g} in the last epoch, and beyond all measure since epoch {lost.index(True)+1}; a network that says nothing has {silent:.3g}: {Fit.advice}")
     return f"the loss ends at {losses[-1]:.3g}, that of a network that says nothing is {silent:.3g}" if losses and losses[-1] > silent + 1e-6 else ''

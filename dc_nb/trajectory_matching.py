@@ -78,7 +78,8 @@ def fresh(recipe:TrajectoryRecipe, data, *names):
     "A network with random weights of a named stream; refuses one whose steps are more than weights"
     c,h,_ = data.shape
     net = create(recipe.network, len(data.classes), h, c, data.mean, data.std, seed=seed_of(*names)).to(data.y.device)
-    if coupled(net): raise ValueError(f"network = {recipe.network!r} is not right: its BatchNorm has statistics that no weight vector holds")
+    if coupled(net):
+        raise ValueError(f"network = {recipe.network!r} is not right: its BatchNorm has statistics that no weight vector holds")
     return net
 
 class Expert(Fit):
@@ -133,7 +134,8 @@ def unroll(
     w = start.detach().requires_grad_()
     def one(w, x, size, idx, view): return student_step(net, w, view(x[idx]), y[idx], size)
     for idx,view in draws:
-        w = recomputed(one, w, x, size, idx, view, use_reentrant=False, preserve_rng_state=False) if memory == 'step' else one(w, x, size, idx, view)
+        w = recomputed(one, w, x, size, idx, view, use_reentrant=False,
+            preserve_rng_state=False) if memory == 'step' else one(w, x, size, idx, view)
     return w
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #4839bdda
@@ -141,7 +143,8 @@ def step_draws(n:int, recipe:TrajectoryRecipe, seed:int, at:int, name:str='stude
     "(indices, view) of every step of iteration `at` over `n` images: shuffled passes, each batch with views of its own"
     size,laps = min(recipe.batch or n, n), []
     while len(laps) < recipe.steps: laps += torch.randperm(n, generator=stream(seed, name, at, len(laps))).split(size)
-    return [(idx, draw(recipe.views, len(idx), stream(seed, name, 'views', at, i))) for i,idx in enumerate(laps[:recipe.steps])]
+    return [(idx, draw(recipe.views, len(idx), stream(seed, name, 'views', at, i)))
+        for i,idx in enumerate(laps[:recipe.steps])]
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #5add9904
 class Trajectories:
@@ -182,7 +185,8 @@ def walked(self:Trajectories, x, size, start, target, first=None)->Tensor:
     seen = torch.ones_like(ranks, dtype=torch.bool) if first is None else ranks < first[:,None]
     y = torch.arange(self.classes, device=x.device)[:,None].expand_as(ranks)[seen]
     draws = step_draws(len(y), self.recipe, self.seed, self.at, 'student' if first is None else 'student of the subset')
-    return distance(unroll(self.net, start, self.net.normalise(x[seen]), y, size, draws, self.recipe.memory), start, target)
+    return distance(unroll(self.net, start, self.net.normalise(x[seen]), y, size, draws, self.recipe.memory), start,
+        target)
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #9a5898a9
 @patch
@@ -258,14 +262,17 @@ def begin(recipe:TrajectoryRecipe, data, ipc:int, seed:int)->Tensor:
 def condensed(run:Trajectories, **meta)->CondensedSet:
     "The set that a run holds; its card names the learned step size"
     r = run.recipe
-    card = dict(run.data.card, source=run.data.checksum, ipc=run.ipc, seed=run.seed, recipe=r.key, choices=spell(r), step_size=run.size.item())
+    card = dict(run.data.card, source=run.data.checksum, ipc=run.ipc, seed=run.seed, recipe=r.key, choices=spell(r),
+        step_size=run.size.item())
     return CondensedSet(r.store(run.x.clamp(0, 1)).cpu(), meta=card|meta)
 
 def at_learned_rate(training:Training, condensed:CondensedSet)->Training:
     "The training of a student at the step size that the set has learned (MTT, Sec. 3.3)"
     size,opt = condensed.meta.get('step_size'), training.optimiser
-    if not size or size <= 0: raise ValueError(f"step_size {size} of the set is no learning rate; lower step_rate, or judge the set without it (learned=False)")
-    return training.but(optimiser=partial(getattr(opt, 'func', opt), *getattr(opt, 'args', ()), **{**getattr(opt, 'keywords', {}), 'lr':size}))
+    if not size or size <= 0:
+        raise ValueError(f"step_size {size} of the set is no learning rate; lower step_rate, or judge the set without it (learned=False)")
+    return training.but(optimiser=partial(getattr(opt, 'func', opt), *getattr(opt, 'args', ()),
+        **{**getattr(opt, 'keywords', {}), 'lr':size}))
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #fea98264
 def match_trajectories(

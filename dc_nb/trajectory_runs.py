@@ -36,7 +36,8 @@ class Mtt(Common):
     ipc: positive = 5                                   # images per class of the largest set
     method: text = 'mtt'                                # a recipe
     compare: text = 'MTT'                               # what is condensed: MTT, or MTT,MDC with MDC added to it
-    sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None   # comma-separated sizes that are evaluated; None: all
+    # comma-separated sizes that are evaluated; None: all
+    sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
     network: text|None = None                           # of experts and students on their way
     experts: positive|None = None
     latest: positive|None = None                        # students start after 0 .. latest-1 epochs of an expert
@@ -65,7 +66,8 @@ def trajectory_study_of(p:Mtt, side:int=32)->TrajectoryStudy:
     "The study that the parameters ask for"
     s = trajectory_sizes[p.preset](trajectory_study(p.dataset, p.ipc, p.method, side), p.ipc)
     own = ('network', 'experts', 'latest', 'span', 'steps', 'batch', 'iterations', 'rate', 'step_size', 'step_rate')
-    direct = {f'matching__{k}':getattr(p, k) for k in own} | dict(protocol__student=p.student, protocol__training__epochs=p.epochs)
+    direct = {f'matching__{k}':getattr(p, k) for k in own} | dict(protocol__student=p.student,
+        protocol__training__epochs=p.epochs)
     r = s.matching
     needed = (p.latest or r.latest)-1 + (p.span or r.span)
     if needed > r.expert.epochs: direct['matching__expert__epochs'] = needed
@@ -89,7 +91,8 @@ class MttRun(Run):
         self.main,m = self.which[0], self.study.matching                     # whose set is kept
         enough_images(self, 1, 'images')
         nets = sized({self.study.protocol.student, m.network}, self.train)
-        if coupled(blank(self, m.network, 0)): raise ParameterError(f"network = {m.network!r} is not right: its BatchNorm has statistics that no weight vector holds")
+        if coupled(blank(self, m.network, 0)):
+            raise ParameterError(f"network = {m.network!r} is not right: its BatchNorm has statistics that no weight vector holds")
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
         roomy(self.out, m.experts*(m.horizon+1)*nets.get(m.network, 0))
 
@@ -115,9 +118,11 @@ def expert(run:MttRun, i:int)->Stage:
     def loop(): return Expert(r, run.train, own)
     def make(job): job.save(dict(path=torch.stack(drive(loop(), job.part, job.every, job.tick).path)))
     depends = (*run.here, r.network, r.expert.key, r.horizon, own)
-    roots = ('dc_nb.trajectory_matching.Expert', 'dc_nb.sets:ImageSet.take', *network_roots(r.network), *choices(r.expert))
+    roots = ('dc_nb.trajectory_matching.Expert', 'dc_nb.sets:ImageSet.take', *network_roots(r.network),
+        *choices(r.expert))
     stage = Stage('expert', f'expert {i}', depends, make, lambda state, card: Kept(run.store.file(stage), run.device),
-        work=r.horizon*-(-len(run.train)//r.expert.batch), roots=roots, probe=partial(_expert_time, loop, name='expert'))
+        work=r.horizon*-(-len(run.train)//r.expert.batch), roots=roots,
+        probe=partial(_expert_time, loop, name='expert'))
     return stage
 
 def _expert_time(loop, name): return timed(loop())
@@ -130,12 +135,15 @@ def images(run:MttRun, name:str)->Stage:
     def make(job):
         end = drive(loop(job.inputs), job.part, job.every, job.tick)
         chosen = end.plan.trace if end.plan else []
-        job.save(dict(x=end.x, size=end.size, losses=torch.stack(end.trace), sizes=torch.stack(end.sizes), chosen=chosen))
+        job.save(dict(x=end.x, size=end.size, losses=torch.stack(end.trace), sizes=torch.stack(end.sizes),
+            chosen=chosen))
     def probe(name):
         w = packed(blank(run, r.network, 0))
         return timed(loop([[w*(1+t/100) for t in range(r.horizon+1)]]), 1)
-    roots = ('dc_nb.trajectory_matching.Trajectories', 'dc_nb.trajectory_matching.advance', 'dc_nb.sets:ImageSet.take', *network_roots(r.network), *choices(r))
-    return Stage('set', f'images, {name}', (*run.here, r.key, p.ipc, p.seed), make, needs=tuple(expert(run, i) for i in range(r.experts)), work=r.iterations, roots=roots,
+    roots = ('dc_nb.trajectory_matching.Trajectories', 'dc_nb.trajectory_matching.advance', 'dc_nb.sets:ImageSet.take',
+        *network_roots(r.network), *choices(r))
+    return Stage('set', f'images, {name}', (*run.here, r.key, p.ipc, p.seed), make,
+        needs=tuple(expert(run, i) for i in range(r.experts)), work=r.iterations, roots=roots,
         probe=partial(probe, name=f'set {name}'))
 
 def gathered(run:MttRun, values:list)->dict:
@@ -152,7 +160,8 @@ def gathered(run:MttRun, values:list)->dict:
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #26325f3c
 def student_of(run:MttRun, name:str, n:int, seed:int)->Stage:
     "A student of the first `n` images a class of the set `name`"
-    return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n], (name, n))
+    return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n],
+        (name, n))
 
 def students(run:MttRun)->dict:
     "{name: {size: stages of its students}}, with 'random' at the end"
@@ -162,18 +171,24 @@ def students(run:MttRun)->dict:
 def trajectory_scores(run:MttRun)->dict:
     "{name: {size: Score}}, with 'random' at the end"
     made = run.made['sets']
-    of = lambda k, n: made.get(k, made[run.main])[n]                                     # random images take the same bytes
-    return {k:{n:score(of(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()} for k,by in students(run).items()}
+    # random images take the same bytes
+    of = lambda k, n: made.get(k, made[run.main])[n]
+    return {k:{n:score(of(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()}
+        for k,by in students(run).items()}
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #7cc2c02e
 def trajectory_row(run:MttRun, scores:dict)->dict:
     "One row of results: what was measured, how, and where"
     m,made,mean = run.study.matching, run.made, {k:averages(v) for k,v in scores.items()}
     gains = {k:difference_of(mean[run.main], v) for k,v in mean.items() if k != run.main}
-    return common_row(run, network=m.network, sizes=run.sizes, scores={k:{str(n):numbers(v) for n,v in by.items()} for k,by in scores.items()},
-        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, chosen=made['chosen'].get('MDC', []), curve={}, main=run.main,
-        bytes=scores[run.main][run.sizes[-1]].bytes, experts=m.experts, span=m.span, latest=m.latest, steps=m.steps, iterations=m.iterations,
-        step_size={k:v[-1].item() for k,v in made['sizes'].items()}, distance={k:v[-10:].mean().item() for k,v in made['losses'].items()})
+    return common_row(run, network=m.network, sizes=run.sizes,
+        scores={k:{str(n):numbers(v) for n,v in by.items()} for k,by in scores.items()},
+        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, chosen=made['chosen'].get('MDC', []), curve={},
+        main=run.main,
+        bytes=scores[run.main][run.sizes[-1]].bytes, experts=m.experts, span=m.span, latest=m.latest, steps=m.steps,
+        iterations=m.iterations,
+        step_size={k:v[-1].item() for k,v in made['sizes'].items()},
+        distance={k:v[-10:].mean().item() for k,v in made['losses'].items()})
 
 def trajectory_results(run:MttRun)->dict:
     "All stages one after the other: sets, scores, row; nothing is written but caches"
@@ -183,7 +198,8 @@ def trajectory_results(run:MttRun)->dict:
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #b2b97590
 def within(seconds:float, recipe, images, ipc:int, seed:int)->tuple:
     "(set, rounds) of loop 2 in whole rounds, until `seconds` of a processor are over"
-    run = Matching(recipe.but(rounds=10**6), images, dict(set=Images(recipe, start_of(recipe, images, ipc, seed), images)), seed)
+    run = Matching(recipe.but(rounds=10**6), images, dict(set=Images(recipe, start_of(recipe, images, ipc, seed),
+        images)), seed)
     begun = process_time()
     while run.step or process_time()-begun < seconds: run.advance()
     return set_of(run.members['set'], seed), run.round
@@ -193,7 +209,8 @@ def side_by_side(study, images, test, ipc:int, seed:int, others=('dc', 'dsa'))->
     begun = process_time()
     mine = match_trajectories(study.matching, images, ipc, seed)
     seconds = process_time()-begun
-    of = {k:within(seconds, matching_sizes['small'](matching_study(images.name, ipc, k), ipc).matching, images, ipc, seed) for k in others}
+    of = {k:within(seconds, matching_sizes['small'](matching_study(images.name, ipc, k), ipc).matching, images, ipc,
+        seed) for k in others}
     sets = dict(mtt=(mine, None), **of, random=(random(images, ipc, seed), None))
     judged = lambda s: evaluate(s, test, study.protocol, seed).mean
     return {k:dict(accuracy=judged(s), seconds=round(seconds, 1), rounds=n) for k,(s,n) in sets.items()}
@@ -202,8 +219,10 @@ def side_by_side(study, images, test, ipc:int, seed:int, others=('dc', 'dsa'))->
 def beside_others(study, images, test, ipc:int, runs:int)->dict:
     "A row of `runs` whole runs: accuracies of MTT, of DC and DSA at equal budget, and of random images"
     each = [side_by_side(study, images, test, ipc, s) for s in range(runs)]
-    scores = [dict(set=k, ipc=ipc, accuracies=[o[k]['accuracy'] for o in each], rounds=[o[k]['rounds'] for o in each]) for k in each[0]]
-    return dict(run='trajectories', scale='small run', dataset=images.name, data=images.checksum, method='mtt', recipe=study.key, changes=trajectory_study(images.name, ipc).diff(study),
+    scores = [dict(set=k, ipc=ipc, accuracies=[o[k]['accuracy'] for o in each], rounds=[o[k]['rounds'] for o in each])
+        for k in each[0]]
+    return dict(run='trajectories', scale='small run', dataset=images.name, data=images.checksum, method='mtt',
+        recipe=study.key, changes=trajectory_study(images.name, ipc).diff(study),
         runs=runs, scores=scores, seconds=[o['mtt']['seconds'] for o in each])
 
 def summary(row:dict)->list:
@@ -213,4 +232,5 @@ def summary(row:dict)->list:
         m,half = paired(of['mtt'], of[k])
         return f'{100*m:+.1f} ± {100*half:.1f}'
     rounds = {o['set']:', '.join(str(r) for r in o['rounds'] if r is not None) for o in row['scores']}
-    return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n, 'MTT minus this, points':gap(k) if k != 'mtt' else None, 'rounds':rounds[k] or None} for k,s in of.items()]
+    return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n,
+        'MTT minus this, points':gap(k) if k != 'mtt' else None, 'rounds':rounds[k] or None} for k,s in of.items()]

@@ -45,14 +45,17 @@ def _percent(score:dict)->str:
 def _scores_of(meta:dict)->tuple:
     "(score of the set, score of random images, over what they were taken) of a card; MDC's are averages over all sizes"
     found = meta.get('scores') or meta.get('averages') or {}
-    return found.get(meta.get('member', meta.get('method'))), found.get('random'), f"{meta.get('ipc')} images" if 'scores' in meta else f"1 to {meta.get('ipc')}"
+    return found.get(meta.get('member',
+        meta.get('method'))), found.get('random'), f"{meta.get('ipc')} images" if 'scores' in meta else f"1 to {meta.get('ipc')}"
 
 def _row_of(name:str, made:CondensedSet)->dict:
     "What the card of a set says, for people"
     m,kb,labels = made.meta,lambda b: f'{b/1000:.1f}',_table_bytes(made)
     mine,rand,over = _scores_of(m)
-    same = (made.x.nbytes + labels)//(made.classes*made.x[0,0].numel())                  # real images have 8 bits a value
-    return {'set':name, 'data':m['data'], 'a class':over, 'images, kB':kb(made.x.nbytes), 'labels, kB':kb(labels), 'student':m['student'],
+    # real images have 8 bits a value
+    same = (made.x.nbytes + labels)//(made.classes*made.x[0,0].numel())
+    return {'set':name, 'data':m['data'], 'a class':over, 'images, kB':kb(made.x.nbytes), 'labels, kB':kb(labels),
+        'student':m['student'],
         'accuracy, %':_percent(mine), 'random, %':_percent(rand), 'scale':m['scale'], 'real images of these bytes':same}
 
 def _table_bytes(made:CondensedSet)->int: return 0 if made.table is None else made.table.nbytes
@@ -68,10 +71,14 @@ def admit(
     "Put a set on the shelf; `ValueError` says what its card lacks"
     made = CondensedSet.load(file)
     mine,rand,_ = _scores_of(made.meta)
-    lacks = [k for k in _asked if not made.meta.get(k)] + ['what students reached']*(not mine) + ['what random images gave']*(not rand)
-    if lacks: raise ValueError(f"the card of {file} does not say {', '.join(map(str, lacks))}: only sets of finished runs come into the zoo")
-    if made.meta.get('dirty'): raise ValueError(f"{file} was made with changes that are in no commit: run it again from a clean checkout")
-    if made.meta.get('regime') == 'live' and made.table is None: raise ValueError(f"{file} has no labels, and its students need some: a set of the zoo brings them")
+    lacks = [k for k in _asked
+        if not made.meta.get(k)] + ['what students reached']*(not mine) + ['what random images gave']*(not rand)
+    if lacks:
+        raise ValueError(f"the card of {file} does not say {', '.join(map(str, lacks))}: only sets of finished runs come into the zoo")
+    if made.meta.get('dirty'):
+        raise ValueError(f"{file} was made with changes that are in no commit: run it again from a clean checkout")
+    if made.meta.get('regime') == 'live' and made.table is None:
+        raise ValueError(f"{file} has no labels, and its students need some: a set of the zoo brings them")
     target = Path(to)/f'{name}.safetensors'
     target.parent.mkdir(parents=True, exist_ok=True)
     made.save(target)
