@@ -28,7 +28,7 @@ WORK = dict(                                                       # what most o
     ablation=('ablation', dict(ipc=1, observer_epochs=1)),
     tables=('edc', dict(ipc=1, observers='convnet_d1', observer_epochs=1, iterations=1, epochs=60, seeds=2)),
 )
-PASSING = {'seconds', 'memory', 'date', 'made', 'curve'}           # of a row: clocks
+PASSING = {'seconds', 'memory', 'date', 'made', 'curve', 'commit', 'dirty'}     # of a row: clocks, and who commits meanwhile
 
 def tensors(path):
     state,card = load_state(path)
