@@ -60,6 +60,7 @@ docs: install  ## the documentation site in _docs/site, from the committed outpu
 docs-serve:  ## show _docs/site at localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/site 8000
 
-benchmark: install  ## class statistics against a forward pass; a matching step against the plain loop
+benchmark: install  ## class statistics against a forward pass; a matching step and a labelled step against the plain loops
 	$(BIN)/python benchmarks/class_statistics.py
 	$(BIN)/python benchmarks/inner_iteration.py
+	$(BIN)/python benchmarks/labelled_step.py

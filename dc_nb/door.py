@@ -13,16 +13,14 @@ from pathlib import Path
 import torch
 from .condensed import CondensedSet
 from .data import as_images
-from .edc_runs import Edc,EdcRun,study_of,synthesis,with_labels
+import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they register their families
 from .evaluation import Score,evaluate,paired,score
 from .experiments import ParameterError,check,run_kind
-from .matching_runs import Mdc,matching_study_of
 from .observers import Observer
 from .recipes import named
 from .runs import given,student,subset
 from .sets import ImageSet
 from .trajectory_matching import at_learned_rate
-from .trajectory_runs import Mtt,trajectory_study_of
 
 # %% ../nbs/library/16_door.ipynb #e04ee739
 def parts_of(source, root=None, **options)->tuple:
@@ -40,8 +38,7 @@ def run_of(data:tuple, ipc:int, method='edc', **parameters):
     make = run_kind(recipe)
     kind = make.parameters
     network = parameters.pop('network', None)
-    # that set alone, not its rivals
-    if kind is Mdc: parameters.setdefault('compare', 'MDC' if recipe.matching.extra else 'C')
+    parameters = make.alone(recipe) | parameters
     if network:
         parameters |= dict(network=network) if 'network' in kind.model_fields else dict(observers=network
             if isinstance(network, str) else ','.join(network))
@@ -65,7 +62,7 @@ def condense(
     folder = tempfile.TemporaryDirectory() if out is None else None
     run = run_of(parts_of(source, root), ipc, method, preset=preset, network=network, seed=seed,
         out=str(out or folder.name), **parameters)
-    made = with_labels(run, run.get(synthesis(run))) if isinstance(run, EdcRun) else run.made['sets'][run.main][ipc]
+    made = run.main_set()
     made.origin = (run, folder)
     return made
 
@@ -89,10 +86,9 @@ def compare_with_random(condensed:CondensedSet, test=None, seeds:int=3)->Compari
     "Students on the set and on random images, tested on `test` (an `ImageSet`, or the test part of the run)"
     run,_ = condensed.origin
     if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test, split='test')))
-    teachers = run.teachers if isinstance(run, EdcRun) else ()
-    nets = [Observer(run.get(t)[0]) for t in teachers]
+    nets = [Observer(run.get(t)[0]) for t in run.teachers]
     def judged(images, title):
-        return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers))
+        return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=run.teachers))
             for s in range(seeds)], run.study.protocol, nets)
     mine = judged(lambda s: given(run, condensed), 'set')
     return Comparison(mine, judged(lambda s: subset(run, condensed.ipc, s), 'random'), run.study.protocol.student)
@@ -104,12 +100,11 @@ def judged(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     if test is None: raise ParameterError('give the test images: a set from a file does not know them')
     test,m = as_images(test, split='test'), condensed.meta
     method = m.get('method') if m.get('method') in named else 'edc'
-    kind = run_kind(named[method]).parameters
+    family = run_kind(named[method])
     kept = {k:v for k,v in m.get('parameters', {}).items() if k in ('preset', 'epochs', 'regime', 'student', 'zeta')
         and ':' not in str(v)}
-    p = check(dict(kept, method=method, ipc=max(2, condensed.ipc), dataset=m.get('data', 'digits')), kind)
-    study = study_of(p, test.shape[-1], condensed.classes) if kind is Edc else {Mdc:matching_study_of,
-        Mtt:trajectory_study_of}[kind](p, test.shape[-1])
+    p = check(dict(kept, method=method, ipc=max(2, condensed.ipc), dataset=m.get('data', 'digits')), family.parameters)
+    study = family.study_for(p, test.shape[-1], condensed.classes)
     protocol = study.protocol
     if getattr(study, 'learned', False) and 'step_size' in m:
         protocol = protocol.but(training=at_learned_rate(protocol.training, condensed))

@@ -91,6 +91,8 @@ class EdcRun(Run):
 
     def planned_study(self, p)->Study:
         return study_of(p, self.train.shape[-1], len(self.train.classes), len(self.train))
+    study_for = staticmethod(study_of)
+    def main_set(self)->CondensedSet: return with_labels(self, self.get(synthesis(self)))
     def network(self, name:str)->Stage: return network(self, name, self.study.squeeze, self.weights.get(name))
 
     @property

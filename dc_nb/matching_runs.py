@@ -118,6 +118,10 @@ class MdcRun(Run):
     @cached_property
     def made(self)->dict: return gathered(self, [self.get(s) for s in self.matched])
     def stages(self)->list: return [s for by in students(self).values() for stages in by.values() for s in stages]
+    @staticmethod
+    def alone(recipe)->dict: return dict(compare='MDC' if recipe.matching.extra else 'C')
+    @staticmethod
+    def study_for(p, side:int, classes:int)->MatchingStudy: return matching_study_of(p, side)
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #688120e0
 def trips(run:MdcRun)->list:

@@ -80,6 +80,7 @@ def data_of(p, device)->tuple:
 class Run:
     "Folders, device, data and common stages of a run; `p` are its parameters, `study` its recipe"
     name,parameters = '', None                                  # of the family
+    teachers = ()                                               # stages of the networks that label
 
     def __init__(self, p, data:tuple|None=None):
         self.p,self.out = p, writable(home()/p.out)
@@ -100,6 +101,14 @@ class Run:
     def amp(self):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)
     def get(self, stage:Stage): return self.store.get(stage)
+
+    @staticmethod
+    def alone(recipe)->dict:
+        "Parameters that make the set of this recipe without its rivals"
+        return {}
+    def main_set(self)->CondensedSet:
+        "The set that the run is about, with what its students need"
+        return self.made['sets'][self.main][self.p.ipc]
 
     @property
     def here(self)->tuple: return self.source, self.device.type, self.p.precision          # what every stage depends on

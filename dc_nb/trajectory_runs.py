@@ -103,6 +103,8 @@ class MttRun(Run):
     @cached_property
     def made(self)->dict: return gathered(self, [self.get(s) for s in self.matched])
     def stages(self)->list: return [s for by in students(self).values() for stages in by.values() for s in stages]
+    @staticmethod
+    def study_for(p, side:int, classes:int)->TrajectoryStudy: return trajectory_study_of(p, side)
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #75228510
 class Kept:
