@@ -69,6 +69,8 @@ def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
         protocol__labellers=networks(p.labellers) or None,
         protocol__training__schedule=p.zeta and (smoothing if p.zeta == 2 else partial(smoothing, zeta=p.zeta)))
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
+    if p.iterations and not s.synthesis.terms:
+        raise ParameterError(f"iterations = {p.iterations} is not right: {p.method} has no terms to follow, so it makes no steps")
     if p.alpha is not None: s = with_alpha(s, p.alpha)
     if p.regime: s = with_regime(s, p.regime)
     return s if p.flatness_weight is None else with_flatness(s, p.flatness_weight)

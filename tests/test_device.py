@@ -21,7 +21,7 @@ from dc_nb.gradient_matching import Images, Matching, begin
 from dc_nb.models import create
 from dc_nb.multisize import Multisize, riders
 from dc_nb.observers import Pass, Statistics, observe
-from dc_nb.recipes import matching_sizes, named
+from dc_nb.recipes import MatchingStudy, matching_sizes, named
 from dc_nb.soft_labels import Labelling, mse_gt, regimes
 from dc_nb.synthesis import Synthesis
 from dc_nb.train import Fit, Training
@@ -91,7 +91,7 @@ def matching(where, method='idc', batched=True, **extra):
 LOOPS = {f'student, {r} labels':partial(fitting, regime=r) for r in regimes} | {'student, mixed labels':partial(fitting, training=PLAIN),
     'student, averaged buffers':partial(fitting, training=TRAINING.but(buffers='averaged'), name='wrn_16_2'), 'statistics':passing, 'label table':labelling}
 LOOPS |= {f'synthesis, {k}':partial(synthesis, method=k) for k,s in named.items() if hasattr(s, 'synthesis') and s.synthesis.steps and 'config' not in k}
-LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b) for k,s in named.items() if hasattr(s, 'matching') for b in (True, False)}
+LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b) for k,s in named.items() if isinstance(s, MatchingStudy) for b in (True, False)}
 LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v) for k,v in {'':{}, ', class-wise':dict(class_wise=True), ', common':dict(common=True), ', late':dict(at_once=False)}.items()}
 
 # waits of one step: a table is written on the host, and eigenvalues wait for their check
@@ -162,7 +162,7 @@ def executed(kind, folder, **parameters):
     file, = list(place.glob('*.safetensors')) or [None]
     return {k:row[k] for k in ('scores', 'recipe', 'data', 'changes')}, file and CondensedSet.load(file)
 
-@pytest.mark.parametrize('kind,parameters', [('edc', dict(TINY, equal_bytes=True)), ('edc', dict(TINY, regime='fixed', method='gvbsm')), ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2')), ('mdc', TINY_MDC),
+@pytest.mark.parametrize('kind,parameters', [('edc', dict(TINY, equal_bytes=True)), ('edc', dict(TINY, regime='fixed', method='gvbsm')), ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2', iterations=None)), ('mdc', TINY_MDC),
     ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)), ('ablation', TINY_ABLATION)])
 def test_a_run_notebook(tmp_path, monkeypatch, kind, parameters):
     monkeypatch.chdir(tmp_path); monkeypatch.setenv('TQDM_DISABLE', '1')
@@ -185,7 +185,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
         def __call__(self, value=None):
             super().__call__(value)
             self.steps += 1
-            if self.steps == 2 and self.bar.desc not in hit: hit.add(self.bar.desc); raise Enough
+            if self.steps == 2 and self.title not in hit: hit.add(self.title); raise Enough
     hit = set()
     monkeypatch.setattr(stages, 'Progress', Mortal)
     for _ in range(40):
@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     assert len(hit) >= 9 and found['row']['scores'] == expected['row']['scores'] and found['condensed'].x.cpu().equal(expected['condensed'].x)
 
 def test_the_door(tmp_path):
-    def made(where): return condense(toy(n=12), 2, preset='small', observers='convnet_d1', observer_epochs=1, iterations=2, epochs=2, device=where, out=tmp_path/where)
+    def made(where): return condense((toy(), toy(split='test')), 2, preset='small', observers='convnet_d1', iterations=2, epochs=2, device=where, out=tmp_path/where)
     ours,theirs = made('cpu'), made(OTHER)
     assert ours.x.equal(theirs.x.cpu()) and ours.evaluate(seeds=1).set == theirs.evaluate(seeds=1).set
 
