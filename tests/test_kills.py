@@ -1,6 +1,6 @@
 """Signals at random moments: what goes on afterwards ends in the same bytes, and nothing stays behind.
 
-DC_NB_KILLS=60 is the whole campaign (8 by default, over all kinds of work and all signals), DC_NB_KILLS_SEED another draw."""
+DC_NB_KILLS=60 is the whole campaign (4 by default, over all kinds of work and all signals), DC_NB_KILLS_SEED another draw."""
 import contextlib
 import json
 import os
@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT
 from dc_nb.core import checksum,flatten,load_state
 
-MOMENTS = int(os.environ.get('DC_NB_KILLS', 8))
+MOMENTS = int(os.environ.get('DC_NB_KILLS', 4))
 SEED = int(os.environ.get('DC_NB_KILLS_SEED', 0))
 SIGNALS = ('KILL', 'TERM', 'INT', 'STOP')                          # STOP is followed by CONT
 WORK = dict(                                                       # what most of the time goes into
