@@ -51,8 +51,8 @@ class Registry(dict):
     def list(self, pattern='*'): return sorted(o for o in self if fnmatch(o, pattern))
 
     def find(self, name:str):
-        "As `registry[name]`; what `MODULE:FUNCTION` names is imported and registered under that name"
-        if name not in self and ':' in str(name): self[name] = imported(name, self)
+        "As `registry[name]`; `MODULE:FUNCTION` is what the module holds now, registered under that name"
+        if ':' in str(name): self[name] = imported(name, self)
         return self[name]
 
 def imported(name:str, registry:Registry):

@@ -260,8 +260,7 @@ def list_models(
 # %% ../nbs/library/13_models.ipynb #797d6b9a
 def builder(name:str):
     "The function `(classes, channels, size)` that makes network `name`; raises `UnknownName` with the nearest names"
-    if name in models: return models[name]
-    if ':' in name: return models.find(name)
+    if name in models or ':' in name: return models.find(name)
     import timm
     lib,_,short = name.rpartition('/')
     theirs = torchvision.models.list_models(torchvision.models)

@@ -149,7 +149,7 @@ def test_the_row_of_a_tiny_run(name):
 
 def test_the_rows_that_the_pages_show():
     found = {r['run']:r for r in rows(home()/'results/applications.jsonl')}
-    assert set(found) == {'slimming', 'continual', 'robustness'}
+    assert set(found) == {'slimming', 'continual', 'robustness', 'trajectories'}
     for r in found.values():
         assert r['scale'] == 'small run' and r['commit']
         assert all(len(o['accuracies']) == o['n'] == r['runs'] for o in r['scores'])
