@@ -117,7 +117,7 @@ def finished(cwd):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory): return finished(tmp_path_factory.mktemp('whole'))
 
-@pytest.mark.parametrize('i', range(max(2, MOMENTS//7)))
+@pytest.mark.parametrize('i', range(max(1, MOMENTS//7)))
 def test_signals_to_the_command_line(tmp_path, whole, i):
     "The kernel goes with the command, in one sentence where there is somebody to say it; the same command ends in the same bytes"
     content,row,length = whole
