@@ -58,14 +58,13 @@ def test_an_unrelated_module_remakes_nothing(copy):
     assert copy('report', 'def style():', 'def nothing(): pass\n\ndef style():')[0] == set()
 
 def test_an_edited_term(copy):
-    "The synthesis is made again, and what follows from other images; networks, statistics and random students stay"
-    made,said,kept = copy('synthesis', 'return F.cross_entropy(step.logits.float(), step.y)', 'return 2*F.cross_entropy(step.logits.float(), step.y)')
+    """The synthesis is made again, and what follows from other images; networks, statistics and random students stay.
+    Asked for, the old files are used, and the row names them (one test: processes of pytest-xdist share no copy)"""
+    term = 'F.cross_entropy(step.logits.float(), step.y)'
+    made,said,kept = copy('synthesis', f'return {term}', f'return 2*{term}')
     assert made == {'set', 'labels', 'student'} and not kept
     assert 'synthesis: made by other code (synthesis.label); this stage runs again' in said[0]
-
-def test_stale_keep(copy):
-    "Asked for, the old files are used, and the row names them"
-    made,said,kept = copy('synthesis', 'return 2*F.cross', 'return 3*F.cross', stale='keep')
+    made,said,kept = copy('synthesis', f'return 2*{term}', f'return 3*{term}', stale='keep')
     assert made == set() and not said and 'synthesis.label' in kept['synthesis']
 
 def test_another_torch_remakes_everything(copy):
