@@ -48,9 +48,17 @@ class AblationRun(EdcRun):
 
     def trials(self)->dict:
         "{label: one run of its variant for each seed}; no two runs share a student"
-        def one(study, seed): return with_study(self, study, seed=seed)
+        def one(study, seed):
+            trial = with_study(self, study, seed=seed)
+            trial.decays = self.together(study)
+            return trial
         return {k:[one(s, seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
             for k,s in self.variants.items()}
+
+    def together(self, study)->tuple:
+        "Decays of the variants that differ from `study` in the average alone: one training gives them all"
+        same = lambda s: s.but(protocol__training__ema=study.protocol.training.ema) == study
+        return tuple(s.protocol.training.ema for s in self.variants.values() if same(s)) if self.p.engine == 'here' else ()
 
     @property
     def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)

@@ -22,7 +22,7 @@ from .observers import Observer,Pass,observe
 from .moments import Moments
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
 from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,noted,
-    numbers,saturated,scored,sized,student,subset,timed,weight_file,with_study)
+    numbers,saturated,scored,seen,sized,student,subset,timed,weight_file,with_study)
 from .soft_labels import label_bytes
 from .stages import Stage,choices
 from .synthesis import Synthesis,begin,synthesize
@@ -80,6 +80,7 @@ def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
 class EdcRun(Run):
     "The stages of an EDC run; bad parameters stop it before a network trains"
     name,parameters = 'edc', Edc
+    decays = ()                                         # averages whose students come along
     def __init__(self, p:Edc, study:Study|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or self.planned_study(p))
@@ -106,7 +107,7 @@ class EdcRun(Run):
 
     def students(self, images:tuple, title:str)->list: return [self.student(images, s, title) for s in self.seeds]
     def student(self, images:tuple, seed:int, title:str)->Stage:
-        return student(self, images, seed, f'{title}, seed {seed}', teachers=self.teachers)
+        return student(self, images, seed, f'{title}, seed {seed}', teachers=self.teachers, decays=self.decays)
 
     @property
     def seeds(self)->range: return range(self.p.seed, self.p.seed+self.p.seeds)
@@ -220,7 +221,8 @@ def row(run:EdcRun, found:dict, full=None, equal_bytes=None)->dict:
     accuracies = {o:run.get(run.network(o))[1] for o in run.study.observers}
     return common_row(run, scores={k:numbers(v) for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full,
         equal_bytes=equal_bytes,
-        observers=accuracies, bytes=mine.bytes, steps=run.study.synthesis.steps)
+        observers=accuracies, bytes=mine.bytes, steps=run.study.synthesis.steps,
+        curves={run.p.method:seen(run, run.mine()), 'random':seen(run, run.random())})
 
 def results(run:EdcRun)->dict:
     "All stages one after the other: condensed set, start, losses, scores, row; nothing is written but caches"

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['Protocol', 'Score', 'training_set', 'student', 'own_labels', 'own_table', 'train_student', 'evaluate', 'score',
-           'labelled', 'paired', 'equivalent_ipc', 'label_robust_score', 'augmentation_robust_score']
+           'labelled', 'Watched', 'paired', 'equivalent_ipc', 'label_robust_score', 'augmentation_robust_score']
 
 # %% ../nbs/library/15_evaluation.ipynb #c3753c68
 from collections.abc import Callable
 from dataclasses import dataclass,field,replace
 from functools import partial
-from math import e,exp,sqrt
+from math import ceil,e,exp,sqrt
 
 import torch
 from .augment import crop,cutmix,flip,for_images,randaugment
@@ -18,7 +18,7 @@ from .core import Recipe,later,recipe,seed_of,spell
 from .data import CondensedSet,ImageSet
 from .models import create
 from .soft_labels import ensemble,fixed,from_table,label_bytes,mse_gt,regimes,teacher_bytes
-from .train import Training,accuracy,fit,multistep
+from .train import Fit,Training,accuracy,averaged,fit,follow,hard,multistep
 from scipy.stats import t as student_t
 from torch import Tensor,optim
 
@@ -131,6 +131,37 @@ def labelled(condensed:CondensedSet, teachers)->CondensedSet:
     nets,dev = [o.net for o in teachers], next(teachers[0].net.parameters()).device
     soft = torch.cat([ensemble(nets, x.to(dev)) for x in condensed.images.split(250)])
     return replace(condensed, labels=soft.cpu().unflatten(0, (condensed.classes, condensed.ipc)))
+
+# %% ../nbs/library/15_evaluation.ipynb #91a6b70d
+class Watched(Fit):
+    "A student's training that is seen on the way: its accuracy after some epochs, and further averages of its weights"
+    def __init__(self,
+        net, data, recipe, seed, objective=hard, # as for `Fit`
+        test:ImageSet|None=None, # who is asked on the way, one image of several; None: nobody
+        points:int=10, # how often, evenly over the epochs
+        decays:tuple=() # of the further averages; None is the network itself
+    ):
+        super().__init__(net, data, recipe, seed, objective)
+        self.looks = set() if test is None else {ceil(recipe.epochs*i/points) for i in range(1, points+1)}
+        self.test = test and test.subset(torch.arange(0, len(test), ceil(len(test)/1000), device=test.y.device))
+        self.others = {d:averaged(net, d, recipe.buffers) for d in decays if d is not None}
+        self.curve,self.key = [], f'{self.key}-{sorted(self.looks)}-{list(self.others)}'
+
+    def advance(self)->Tensor:
+        loss = super().advance()
+        for ema in self.others.values(): follow(ema, self.net)
+        return loss
+    def _close(self):
+        super()._close()
+        if self.epoch in self.looks: self.curve.append([self.epoch, accuracy(self.result, self.test)])
+    def average(self, decay:float|None): return (self.others[decay].module if decay else self.net).eval()
+    def state(self)->dict:
+        others = {str(d):ema.state_dict() for d,ema in self.others.items()}
+        return dict(super().state(), curve=self.curve, others=others)
+    def restore(self, state:dict):
+        super().restore(state)
+        self.curve[:] = state['curve']
+        for d,ema in self.others.items(): ema.load_state_dict(state['others'][str(d)])
 
 # %% ../nbs/library/15_evaluation.ipynb #8c2497ec
 def paired(a:Score, b:Score, level:float=.95)->tuple[float,float]:

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['early', 'published_classes', 'tables', 'sized', 'data_of', 'Run', 'with_study', 'vacant', 'enough_images', 'fit_disk',
            'weight_file', 'read_weights', 'blank', 'noted', 'saturated', 'doubts', 'network', 'timed', 'subset',
-           'given', 'labels', 'carrying', 'student', 'scored', 'numbers', 'difference_of', 'origins', 'joined',
-           'stage_seconds', 'common_row', 'as_published', 'scale', 'signed', 'planned', 'plan_table', 'keep', 'publish']
+           'given', 'labels', 'carrying', 'targets', 'student', 'seen', 'scored', 'numbers', 'difference_of', 'origins',
+           'joined', 'stage_seconds', 'common_row', 'as_published', 'scale', 'signed', 'planned', 'plan_table', 'keep',
+           'publish']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
@@ -27,7 +28,7 @@ from . import cells
 from .coresets import random
 from .data import CondensedSet,DataError,load
 from .augment import for_images
-from .evaluation import Score,own_labels,own_table,paired,score,student as fresh_student,training_set
+from .evaluation import Score,Watched,own_labels,own_table,paired,score,student as fresh_student,training_set
 from .experiments import ParameterError,append_row,home,roomy,rows,writable
 from .initialization import enough
 from .models import builder,create
@@ -301,35 +302,28 @@ def _brought(condensed, protocol, train, seed):
         raise ValueError("these labels are asked from teachers, and the set brings no table of theirs; ask for hard labels, or give teachers")
     return table
 
+def targets(run:Run, condensed:CondensedSet, train, training, seed:int, table=None, nets:tuple=())->Callable:
+    "The objective of a student: its labels are those of `table`, of the set, of the networks `nets`, or the classes"
+    protocol = run.study.protocol
+    if protocol.regime in ('live', 'stored'):
+        return from_table(protocol.loss, _brought(condensed, protocol, train, seed) if table is None else table)
+    if protocol.regime == 'hard': return hard
+    own = own_labels(condensed, protocol, nets)
+    return fixed(protocol.loss, train, nets, training, seed, None if own is None else own.to(run.device))
+
+# %% ../nbs/experiments/06_runs.ipynb #f0ef57d0
 def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(),
-    teachers:tuple=())->Stage:
-    "The stage of one student of `pick(values of images)`; its value is the accuracy at the last epoch."
-    # MTT: at the step size that its set has learned
+    teachers:tuple=(), decays:tuple=())->Stage:
+    "The stage of one student of `pick(values of images)`; its value is the accuracy at the last epoch. Students whose averages have other `decays` come along"
     protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)
     table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live',
         'stored') else ()
     asked = teachers if protocol.regime == 'fixed' else ()
-    def make(job):
-        values = job.inputs
-        condensed,rest = pick(values[:len(images)]), values[len(images):]
-        train = training_set(condensed, run.test)
-        training = at_learned_rate(protocol.training,
-            condensed) if learned and 'step_size' in condensed.meta else protocol.training
-        training = training.but(views=for_images(training.views, train))
-        own = own_labels(condensed, protocol, asked)
-        if table: objective = from_table(protocol.loss, rest[0])
-        elif protocol.regime in ('live', 'stored'):
-            objective = from_table(protocol.loss, _brought(condensed, protocol, train, seed))
-        elif protocol.regime == 'fixed':
-            objective = fixed(protocol.loss, train, [net for net,_ in rest], training, seed,
-                None if own is None else own.to(run.device))
-        else: objective = hard
-        net,losses = fit(fresh_student(protocol, train, seed), train, training, seed, objective, job.part, job.every,
-            job.tick)
-        job.save(dict(losses=losses), accuracy=accuracy(net, run.test),
-            **noted(doubt(losses, silence(train, training, seed, objective))))
+    others = {d:student(with_study(run, run.study.but(protocol__training__ema=d)), images, seed, title, pick, what,
+        teachers) for d in decays if d != protocol.training.ema}
+    make = partial(_train_student, run, images=len(images), seed=seed, pick=pick, others=others)
     steps = protocol.training.epochs*ceil(len(run.train.classes)*run.p.ipc/protocol.training.batch)
-    roots = ('dc_nb.train.fit', 'dc_nb.evaluation.student', 'dc_nb.evaluation.training_set',
+    roots = ('dc_nb.evaluation.Watched', 'dc_nb.evaluation.student', 'dc_nb.evaluation.training_set',
         'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table', 'dc_nb.soft_labels.fixed',
         *network_roots(protocol.student), *choices(protocol), *choices([at_learned_rate]*learned))
     probe = lambda name: _step_time(run, name, protocol.training.but(views=for_images(protocol.training.views,
@@ -337,6 +331,31 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
     return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed, *['learned']*learned), make,
         lambda state, card: card['accuracy'], (*images, *table, *asked), steps, roots,
         partial(probe, name=protocol.student), says=('loss',))
+
+def _train_student(run, job, images, seed, pick, others):
+    values,protocol = job.inputs, run.study.protocol
+    condensed,rest = pick(values[:images]), values[images:]
+    train,training = training_set(condensed, run.test), protocol.training
+    # MTT: at the step size that its set has learned
+    if getattr(run.study, 'learned', False) and 'step_size' in condensed.meta:
+        training = at_learned_rate(training, condensed)
+    training = training.but(views=for_images(training.views, train))
+    table,nets = (None, [net for net,_ in rest]) if protocol.regime == 'fixed' else (rest[0] if rest else None, [])
+    objective = targets(run, condensed, train, training, seed, table, nets)
+    loop = Watched(fresh_student(protocol, train, seed), train, training, seed, objective, run.test,
+        decays=tuple(others))
+    losses = drive(loop, job.part, job.every, job.tick).losses
+    for d,stage in others.items():
+        if run.store.state(stage) != 'made':
+            job.save(dict(losses=losses), stage, accuracy=accuracy(loop.average(d), run.test))
+    job.save(dict(losses=losses), accuracy=accuracy(loop.result, run.test), curve=loop.curve,
+        **noted(doubt(losses, silence(train, training, seed, objective))))
+
+# %% ../nbs/experiments/06_runs.ipynb #3f1e0306
+def seen(run:Run, stages:list)->list:
+    "[epoch, mean accuracy of the students] along their trainings, on a part of the test images; [] where nobody looked"
+    curves = [run.store.cards[s.id].get('curve', []) for s in stages if run.get(s) is not None]
+    return [[points[0][0], sum(a for _,a in points)/len(points)] for points in zip(*curves)]
 
 # %% ../nbs/experiments/06_runs.ipynb #b281182d
 def scored(run:Run, images:CondensedSet, stages:list, nets=())->Score:
