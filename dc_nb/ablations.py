@@ -152,6 +152,22 @@ def labellers(s):
     left = lambda g: s.but(protocol__labellers=tuple(o for o in s.observers if o not in g))
     return {f'labels without {short(g)}':left(g) for g in gone}
 
+# %% ../nbs/experiments/02_ablations.ipynb #dbfec74d
+@ablations
+def observer_epochs(s):
+    "EDC, Table 10 and D1: epochs of the observers. One training gives them all, as its rate is constant"
+    return {f'observers of {n} epochs':s.but(squeeze__epochs=n) for n in (1, 5)}
+
+@ablations
+def tables20_21(s):
+    "EDC, Tables 20 and 21 (CIFAR-10, smoothing unless said): the student's batch, average and schedule"
+    one = lambda batch=25, ema=.99, schedule=smoothing: s.but(protocol__training__batch=batch,
+        protocol__training__ema=ema, protocol__training__schedule=schedule)
+    batches = {f'batch {b}':one(b) for b in (50, 25, 10)}
+    averages = {f'batch 50, decay {d:g}':one(50, d) for d in (.999, .9999)}
+    return batches | averages | {'zeta 3':one(schedule=partial(smoothing, zeta=3.)),
+        'multistep, by 0.25':one(schedule=partial(multistep, by=.25))}
+
 # %% ../nbs/experiments/02_ablations.ipynb #f3e908af
 def with_form2(study, form2):
     "The study with another reading of Form 2"
