@@ -22,7 +22,7 @@ from .slimming import bars,mean_sd,set_of,teachers
 from .train import accuracy
 from torch import Tensor,nn
 
-# %% ../nbs/experiments/18_robustness.ipynb #d4355ea4
+# %% ../nbs/experiments/18_robustness.ipynb #e98f2a34
 attacks = Registry('attacks')
 
 def _torchattacks():
@@ -42,7 +42,7 @@ def jitter_attack(net, eps, classes, seed): return _torchattacks().Jitter(net, e
 @attacks
 def cw(net, eps, classes, seed): return _torchattacks().CW(net, steps=50)
 
-# %% ../nbs/experiments/18_robustness.ipynb #4801ca29
+# %% ../nbs/experiments/18_robustness.ipynb #7b6118bb
 @attacks
 def auto(net, eps, classes, seed, steps=20, queries=200):
     "AutoAttack's four attacks (APGD, APGD-T, FAB-T, Square), with fewer steps and queries than its own 100 and 5000"
@@ -52,13 +52,13 @@ def auto(net, eps, classes, seed, steps=20, queries=200):
     return t.MultiAttack([t.APGD(net, steps=steps, **same), t.APGDT(net, **targeted),
         t.FAB(net, multi_targeted=True, **targeted), t.Square(net, n_queries=queries, **same)])
 
-# %% ../nbs/experiments/18_robustness.ipynb #0fb0242f
+# %% ../nbs/experiments/18_robustness.ipynb #f3eb3aaa
 def disturbed(net, x:Tensor, y:Tensor, attack, eps:float, classes:int, seed:int=0)->Tensor:
     "The images after the attack"
     if not 0 <= eps <= 1: raise ValueError(f"eps {eps} is a change of pixels in [0,1]: give 8/255, not 8")
     with seeded(seed, 'attack'): return attack(net, eps, classes, seed)(x, y).detach()
 
-# %% ../nbs/experiments/18_robustness.ipynb #1118678a
+# %% ../nbs/experiments/18_robustness.ipynb #5f206ceb
 def attacked(
     net:nn.Module, # takes images in [0,1]
     data:ImageSet,
@@ -77,7 +77,7 @@ def attacked(
         right += int((net(disturbed(net, x, y, attack, eps, len(data.classes), seed)).argmax(1) == y).sum())
     return right/len(data)
 
-# %% ../nbs/experiments/18_robustness.ipynb #ef509784
+# %% ../nbs/experiments/18_robustness.ipynb #d0ac4219
 def learned(s, images:ImageSet, protocol, seed:int, who=(), keep:Keeper=forget)->nn.Module:
     "A student of a set, with live labels of `who` where the protocol asks for them"
     data = training_set(s, images)
@@ -86,7 +86,7 @@ def learned(s, images:ImageSet, protocol, seed:int, who=(), keep:Keeper=forget)-
     steps = protocol.training.epochs*ceil(len(data)/protocol.training.batch)
     return trained(keep, lambda: student(protocol, data, seed), train, 'student', *depends, work=steps)
 
-# %% ../nbs/experiments/18_robustness.ipynb #e22dcdab
+# %% ../nbs/experiments/18_robustness.ipynb #9b961f5a
 def students_on(images:ImageSet, ipc:int, method:str, study, seed:int, keep:Keeper=forget)->dict:
     "{name: network}: five students of one seed"
     observers = teachers(study, images, seed, keep)
@@ -101,7 +101,7 @@ def students_on(images:ImageSet, ipc:int, method:str, study, seed:int, keep:Keep
     plain = {f'{k}, hard labels':learn(s, hard) for k,s in sets.items()}
     return soft | plain | {'equal bytes, hard labels':learn(random(images, n, seed), hard.but(training__epochs=epochs))}
 
-# %% ../nbs/experiments/18_robustness.ipynb #41a3304c
+# %% ../nbs/experiments/18_robustness.ipynb #45aee5a5
 def _one_run(images, test, ipc, eps, curve, method, study, seed, keep)->dict:
     "{(student, attack, eps): accuracy}"
     out = {}
@@ -113,7 +113,7 @@ def _one_run(images, test, ipc, eps, curve, method, study, seed, keep)->dict:
         out |= {(name, k, eps):under(k, eps) for k in attacks} | {(name, 'pgd', e):under('pgd', e) for e in curve}
     return out
 
-# %% ../nbs/experiments/18_robustness.ipynb #f0aec538
+# %% ../nbs/experiments/18_robustness.ipynb #ad6fa77e
 def measure(
     images:ImageSet, # for training
     test:ImageSet,
@@ -135,13 +135,13 @@ def measure(
     return dict(run='robustness', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, method=method,
         preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs, seconds=keep.seconds)
 
-# %% ../nbs/experiments/18_robustness.ipynb #86a25242
+# %% ../nbs/experiments/18_robustness.ipynb #e34a711a
 def summary(row:dict, name:str)->dict:
     "One line of a table: a student under every attack, in percent"
     of = {o['attack']:o for o in row['scores'] if o['set'] == name and o['eps'] in (0., row['eps'])}
     return dict(student=name) | {k:percent(of[k]) for k in ('clean', *attacks)} | dict(n=row['runs'])
 
-# %% ../nbs/experiments/18_robustness.ipynb #c586ef78
+# %% ../nbs/experiments/18_robustness.ipynb #482de52e
 def figure(row:dict):
     "Accuracy under PGD against eps, and under every attack at the row's eps: a line for each student"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
