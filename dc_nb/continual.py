@@ -44,7 +44,7 @@ def memories(
         memory = new if memory is None else CondensedSet.concat(memory, new)
         yield memory
 
-# %% ../nbs/experiments/17_continual.ipynb #7fa24b0e
+# %% ../nbs/experiments/17_continual.ipynb #2c7afe53
 def synthesized(images:ImageSet, ipc:int, seed:int, study, keep:Keeper=forget)->CondensedSet:
     "Loop 1 on these images alone: observers are trained on them, measured, and synthesize"
     return set_of(study, images, teachers(study, images, seed, keep), ipc, seed, keep)
@@ -66,7 +66,7 @@ def ways(edc, idc, keep:Keeper=forget)->dict:
     return {'random':random, 'EDC':partial(synthesized, study=edc, keep=keep),
         'IDC':partial(matched, study=idc, keep=keep)}
 
-# %% ../nbs/experiments/17_continual.ipynb #c497506d
+# %% ../nbs/experiments/17_continual.ipynb #aeb3ff14
 def lasting(protocol:Protocol, updates:int, images:int)->Protocol:
     "The protocol with as many epochs as give about `updates` gradient steps on so many images"
     return protocol.but(training__epochs=ceil(updates/ceil(images/protocol.training.batch)))
@@ -76,10 +76,11 @@ def step_accuracies(memories, test:ImageSet, protocol:Protocol, updates:int, see
     def one(m):
         seen,lasts = test.by_class(*m.meta['classes']), lasting(protocol, updates, len(m))
         def make(**how): return evaluate(m, seen, lasts, seed, **how).mean
-        return keep(make, 'student', checksum(dict(x=m.x)), seen.checksum, lasts.key, seed, work=updates)
+        depends = lasts.student, lasts.key, checksum(dict(x=m.x)), seen.checksum, seed
+        return keep(make, 'student', *depends, work=updates)
     return [one(m) for m in memories]
 
-# %% ../nbs/experiments/17_continual.ipynb #58342960
+# %% ../nbs/experiments/17_continual.ipynb #e2a16fc6
 def _one_run(images, test, ipc, steps, updates, edc, idc, seed, keep)->dict:
     "{way: accuracies after every step}"
     parts = class_steps(len(images.classes), steps, seed)
@@ -90,7 +91,7 @@ def _one_run(images, test, ipc, steps, updates, edc, idc, seed, keep)->dict:
     out['EDC, all classes at once'] = judge(whole.by_class(*sum(parts[:k+1], ())) for k in range(steps))
     return out | {'all real images':judge(memories(random, images, parts, int(images.counts.min()), seed))}
 
-# %% ../nbs/experiments/17_continual.ipynb #b21585ac
+# %% ../nbs/experiments/17_continual.ipynb #7fd3d2a7
 def measure(
     images:ImageSet, # for training
     test:ImageSet,

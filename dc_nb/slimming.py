@@ -27,7 +27,7 @@ from .synthesis import synthesize
 from .train import Training,accuracy,cosine,fit,hard
 from torch import Tensor,nn,optim
 
-# %% ../nbs/experiments/16_slimming.ipynb #fc7a40b5
+# %% ../nbs/experiments/16_slimming.ipynb #5bd80c91
 @recipe
 class Slimming(Recipe):
     "How a network is trained for the cut, cut, and healed"
@@ -41,7 +41,7 @@ class Slimming(Recipe):
         optimiser=partial(optim.AdamW, lr=1e-3), views=(partial(crop, scale=(.5,1.)),))
     steps: int = 200              # of the healing: the same for sets of any size, so they decide its epochs
 
-# %% ../nbs/experiments/16_slimming.ipynb #5cf739d0
+# %% ../nbs/experiments/16_slimming.ipynb #0f53c748
 def scales(net:nn.Module)->dict:
     "{name of a BatchNorm layer: its scales}, in the order of the network"
     return {k:m.weight for k,m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
@@ -52,7 +52,7 @@ def lasso(net, penalty:float, objective=hard):
     def penalised(*args): return objective(*args) + penalty*sum(g.abs().sum() for g in mine)
     return penalised
 
-# %% ../nbs/experiments/16_slimming.ipynb #307c7359
+# %% ../nbs/experiments/16_slimming.ipynb #05d1659a
 def train_sparse(images:ImageSet, recipe:Slimming, seed:int, keep:Keeper=forget)->nn.Module:
     "A network of the recipe's kind, trained on `images` with the penalty"
     c,h,_ = images.shape
@@ -122,7 +122,7 @@ def healed(
     objective = hard if labels is None else fixed(mse_gt, images, (), training, seed, table=labels.to(images.y.device))
     return fit(deepcopy(net), images, training, seed, objective, **how)[0]
 
-# %% ../nbs/experiments/16_slimming.ipynb #ccf64323
+# %% ../nbs/experiments/16_slimming.ipynb #7d815f0a
 def teachers(study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
     "The observers of a `recipes.Study`, trained on `images` and measured"
     c,h,_ = images.shape
@@ -136,7 +136,7 @@ def teachers(study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
         return observed(keep, net, images, study.statistics, seed, name)
     return [one(o) for o in study.observers]
 
-# %% ../nbs/experiments/16_slimming.ipynb #712b7e47
+# %% ../nbs/experiments/16_slimming.ipynb #2ddf7f9f
 def set_of(study, images:ImageSet, observers:list, ipc:int, seed:int, keep:Keeper=forget)->CondensedSet:
     "What loop 1 makes of `images` with these observers"
     s = study.synthesis
@@ -144,7 +144,7 @@ def set_of(study, images:ImageSet, observers:list, ipc:int, seed:int, keep:Keepe
     def make(**how): return synthesize(s, images, observers, ipc, seed, **how)
     return kept_set(keep, make, study.key, images.checksum, ipc, seed, work=steps)
 
-# %% ../nbs/experiments/16_slimming.ipynb #9cf60ecf
+# %% ../nbs/experiments/16_slimming.ipynb #49c1803a
 def rivals(condensed:CondensedSet, images:ImageSet, observers, seed:int)->dict:
     "{name: set}: the condensed one with soft labels, as many real images with such labels, more without in equal bytes"
     size = dict(images=condensed.x.nbytes, labels=label_bytes('fixed', len(condensed), condensed.classes, 0))
@@ -153,14 +153,14 @@ def rivals(condensed:CondensedSet, images:ImageSet, observers, seed:int)->dict:
     plain = {'equal bytes':random(images, min(n, int(images.counts.min())), seed)}
     return {k:labelled(v, observers) for k,v in soft.items()} | plain
 
-# %% ../nbs/experiments/16_slimming.ipynb #362acdf6
+# %% ../nbs/experiments/16_slimming.ipynb #83af3388
 def _one_run(images, test, ipcs, ratios, recipe, plan, seed, keep)->dict:
     "{(set, IPC, ratio): accuracy} of one network, its cuts, and what healed them; `plan` gives the study of an IPC"
     net,observers = train_sparse(images, recipe, seed, keep), teachers(plan(ipcs[0]), images, seed, keep)
     cuts = {r:narrow(net, kept(net, r, recipe.least), images.shape) for r in ratios}
     def after(cut, data, labels=None):
         inputs = cut.state_dict() | ({} if labels is None else dict(labels=labels))
-        depends = checksum(inputs), data.checksum, test.checksum, recipe.key, seed
+        depends = recipe.network, checksum(inputs), data.checksum, test.checksum, recipe.key, seed
         def make(**how): return accuracy(healed(cut, data, labels, recipe, seed, **how), test)
         return keep(make, 'healed', *depends, work=recipe.steps)
     out = {('before the cut', None, 0.):accuracy(net, test)}
@@ -172,13 +172,13 @@ def _one_run(images, test, ipcs, ratios, recipe, plan, seed, keep)->dict:
         out |= {(k, ipc, r):after(cut, *lesson(s, images)) for k,s in sets.items() for r,cut in cuts.items()}
     return out
 
-# %% ../nbs/experiments/16_slimming.ipynb #8f300a70
+# %% ../nbs/experiments/16_slimming.ipynb #308b6667
 def mean_sd(values)->dict:
     "Values of several runs with mean, standard deviation and n, for a row of results"
     s = Score(tuple(values))
     return dict(accuracies=list(s.accuracies), mean=s.mean, sd=s.sd, n=s.n)
 
-# %% ../nbs/experiments/16_slimming.ipynb #9ab473de
+# %% ../nbs/experiments/16_slimming.ipynb #e881c0a0
 def measure(
     images:ImageSet, # for training
     test:ImageSet,
@@ -200,7 +200,7 @@ def measure(
         preset=preset, network=recipe.network, scores=scores, recipe=recipe.key, changes=Slimming().diff(recipe),
         seed=seed, runs=runs, seconds=keep.seconds)
 
-# %% ../nbs/experiments/16_slimming.ipynb #4c6799c8
+# %% ../nbs/experiments/16_slimming.ipynb #811cdec8
 def bars(points:list)->tuple:
     "(means, standard deviations) of rows' scores, in percent"
     return [100*o['mean'] for o in points], [100*(o['sd'] or 0) for o in points]
@@ -211,7 +211,7 @@ def summary(row:dict, ipc:int, ratio:float)->dict:
     order = ('parameters left', 'not healed', 'condensed', 'random', 'equal bytes', 'all real images')
     return {'IPC':ipc, 'channels cut':f'{ratio:.0%}', **{k:at[k] for k in order}, 'n':row['runs']}
 
-# %% ../nbs/experiments/16_slimming.ipynb #5845cba6
+# %% ../nbs/experiments/16_slimming.ipynb #a72b2e5b
 def figure(row:dict):
     "Accuracy after healing against the share of channels that went: a panel for each IPC (EDC, Fig. 4, left)"
     ipcs = sorted({o['ipc'] for o in row['scores'] if o['ipc']})
