@@ -25,7 +25,7 @@ def test_a_killed_measurement_goes_on(name, parts, tmp_path):
     out = tmp_path/'out'
     env = dict(os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT/"tests"}', OMP_NUM_THREADS='1', TQDM_DISABLE='1')
     p = subprocess.Popen([sys.executable, '-c', RUN, name, str(out)], env=env, stderr=subprocess.PIPE, text=True)
-    while len(finished(out)) < parts and p.poll() is None: time.sleep(.002)
+    while len(finished(out)) < parts and p.poll() is None: time.sleep(.01)
     p.send_signal(signal.SIGKILL)
     assert p.wait() in (-signal.SIGKILL, 0), p.stderr.read()
     before = finished(out)
@@ -33,7 +33,6 @@ def test_a_killed_measurement_goes_on(name, parts, tmp_path):
     row = measured(name, out)
     assert before.items() <= finished(out).items()              # what was there has not been made again
     assert row['scores'] == measured(name)['scores']            # and the numbers are those of one process
-    assert row['seconds'] > 0
 
 def test_other_data_share_no_part(tmp_path):
     data,test = [replace(o, name='digits') for o in (toy(classes=4, n=6), toy(classes=4, n=2, split='test'))]
