@@ -9,19 +9,18 @@ __all__ = ['class_steps', 'memories', 'synthesized', 'matched', 'both_studies', 
 # %% ../nbs/experiments/17_continual.ipynb #2394e7c4
 from functools import partial
 from math import ceil
-from time import monotonic
 
 import matplotlib.pyplot as plt
 import torch
-from .core import seed_of,stream
+from .core import checksum,seed_of,stream
 from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,evaluate
 from .gradient_matching import match_gradients
+from .keeper import Keeper,code_roots,forget,kept_set
 from .recipes import matching_sizes,matching_study,sized_study
 from .report import percent
-from .slimming import bars,mean_sd,teachers
-from .synthesis import synthesize
+from .slimming import bars,mean_sd,set_of,teachers
 
 # %% ../nbs/experiments/17_continual.ipynb #7f156608
 def class_steps(classes:int, steps:int, seed:int)->tuple:
@@ -45,14 +44,16 @@ def memories(
         memory = new if memory is None else CondensedSet.concat(memory, new)
         yield memory
 
-# %% ../nbs/experiments/17_continual.ipynb #7dbc63d9
-def synthesized(images:ImageSet, ipc:int, seed:int, study)->CondensedSet:
+# %% ../nbs/experiments/17_continual.ipynb #2c7afe53
+def synthesized(images:ImageSet, ipc:int, seed:int, study, keep:Keeper=forget)->CondensedSet:
     "Loop 1 on these images alone: observers are trained on them, measured, and synthesize"
-    return synthesize(study.synthesis, images, teachers(study, images, seed), ipc, seed)
+    return set_of(study, images, teachers(study, images, seed, keep), ipc, seed, keep)
 
-def matched(images:ImageSet, ipc:int, seed:int, study)->CondensedSet:
+def matched(images:ImageSet, ipc:int, seed:int, study, keep:Keeper=forget)->CondensedSet:
     "Loop 2 on these images alone"
-    return match_gradients(study.matching, images, ipc, seed)
+    m = study.matching
+    def make(**how): return match_gradients(m, images, ipc, seed, **how)
+    return kept_set(keep, make, m.key, images.checksum, ipc, seed, work=m.rounds*m.steps)
 
 def both_studies(images:ImageSet, ipc:int, preset:str='small')->tuple:
     "(EDC's study, IDC's study) of a data set at the budget of a preset"
@@ -60,31 +61,37 @@ def both_studies(images:ImageSet, ipc:int, preset:str='small')->tuple:
     idc = matching_sizes[preset](matching_study(name, ipc, 'idc', side), ipc)
     return sized_study(name, ipc, 'edc', preset, side), idc
 
-def ways(edc, idc)->dict:
+def ways(edc, idc, keep:Keeper=forget)->dict:
     "{name: fill}: random real images, and the two loops"
-    return {'random':random, 'EDC':partial(synthesized, study=edc), 'IDC':partial(matched, study=idc)}
+    return {'random':random, 'EDC':partial(synthesized, study=edc, keep=keep),
+        'IDC':partial(matched, study=idc, keep=keep)}
 
-# %% ../nbs/experiments/17_continual.ipynb #ca29caad
+# %% ../nbs/experiments/17_continual.ipynb #aeb3ff14
 def lasting(protocol:Protocol, updates:int, images:int)->Protocol:
     "The protocol with as many epochs as give about `updates` gradient steps on so many images"
     return protocol.but(training__epochs=ceil(updates/ceil(images/protocol.training.batch)))
 
-def step_accuracies(memories, test:ImageSet, protocol:Protocol, updates:int, seed:int)->list:
+def step_accuracies(memories, test:ImageSet, protocol:Protocol, updates:int, seed:int, keep:Keeper=forget)->list:
     "The accuracy after every step, on the test images of the classes that the memory holds"
-    def one(m): return evaluate(m, test.by_class(*m.meta['classes']), lasting(protocol, updates, len(m)), seed).mean
+    def one(m):
+        seen,lasts = test.by_class(*m.meta['classes']), lasting(protocol, updates, len(m))
+        def make(**how): return evaluate(m, seen, lasts, seed, **how).mean
+        depends = lasts.student, lasts.key, checksum(dict(x=m.x)), seen.checksum, seed
+        return keep(make, 'student', *depends, work=updates)
     return [one(m) for m in memories]
 
-# %% ../nbs/experiments/17_continual.ipynb #d2af351f
-def _one_run(images, test, ipc, steps, updates, preset, seed)->dict:
+# %% ../nbs/experiments/17_continual.ipynb #e2a16fc6
+def _one_run(images, test, ipc, steps, updates, edc, idc, seed, keep)->dict:
     "{way: accuracies after every step}"
-    parts,(edc,idc) = class_steps(len(images.classes), steps, seed), both_studies(images, ipc, preset)
+    parts = class_steps(len(images.classes), steps, seed)
     judge = partial(step_accuracies, test=test, protocol=idc.protocol.but(training__batch=25), updates=updates,
-        seed=seed)
-    out = {k:judge(memories(f, images, parts, ipc, seed)) for k,f in ways(edc, idc).items()}
-    whole = synthesized(images, ipc, seed, edc)
+        seed=seed, keep=keep)
+    out = {k:judge(memories(f, images, parts, ipc, seed)) for k,f in ways(edc, idc, keep).items()}
+    whole = synthesized(images, ipc, seed, edc, keep)
     out['EDC, all classes at once'] = judge(whole.by_class(*sum(parts[:k+1], ())) for k in range(steps))
     return out | {'all real images':judge(memories(random, images, parts, int(images.counts.min()), seed))}
 
+# %% ../nbs/experiments/17_continual.ipynb #7fd3d2a7
 def measure(
     images:ImageSet, # for training
     test:ImageSet,
@@ -92,18 +99,19 @@ def measure(
     steps:int=5, # in which the classes arrive
     runs:int=4, # seeds `seed`, `seed`+1, ...
     updates:int=300, # gradient steps of every student
-    preset:str='small', seed:int=0
+    preset:str='small', seed:int=0,
+    out=None # a folder: its parts are kept there, and a measurement that was killed goes on from them
 )->dict: # one row of results
     "Class-incremental learning from memories of real and of condensed images (EDC, Fig. 4, right)"
-    start = monotonic()
-    found = [_one_run(images, test, ipc, steps, updates, preset, s) for s in range(seed, seed+runs)]
-    parts = class_steps(len(images.classes), steps, seed)
-    classes = [sum(map(len, parts[:k+1])) for k in range(steps)]
+    edc,idc = both_studies(images, ipc, preset)
+    networks = [*edc.observers, idc.matching.network, idc.protocol.student]
+    keep = Keeper(out, str(images.y.device), code_roots('dc_nb.continual._one_run', networks, edc, idc))
+    found = [_one_run(images, test, ipc, steps, updates, edc, idc, s, keep) for s in range(seed, seed+runs)]
+    classes = [sum(map(len, class_steps(len(images.classes), steps, seed)[:k+1])) for k in range(steps)]
     def after(name, k): return mean_sd([o[name][k] for o in found])
     scores = [dict(set=name, classes=c, **after(name, k)) for name in found[0] for k,c in enumerate(classes)]
     return dict(run='continual', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, preset=preset,
-        student=both_studies(images, ipc, preset)[1].protocol.student, scores=scores, updates=updates,
-        seed=seed, runs=runs, seconds=round(monotonic()-start, 1))
+        student=idc.protocol.student, scores=scores, updates=updates, seed=seed, runs=runs, seconds=keep.seconds)
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
 def figure(row:dict):

@@ -23,9 +23,9 @@ from .evaluation import Score,paired
 from .experiments import home,rows
 from .multisize import Multisize
 from .recipes import matching_study,named,sized_study,study,trajectory_study
-from .report import percent,published,save_figure
+from .report import hardware,percent,published,save_figure
 
-# %% ../nbs/experiments/13_ledger.ipynb #72800c60
+# %% ../nbs/experiments/13_ledger.ipynb #06e6ac8b
 budget = {'protocol.student', *(f'protocol.training.{k}' for k in ('epochs', 'batch', 'ema', 'optimiser')),
     'observers', 'squeeze.epochs', 'synthesis.steps', 'synthesis.batch',
     *(f'matching.{k}' for k in ('network', 'rounds', 'steps', 'learn', 'rate', 'extra.period',
@@ -43,21 +43,23 @@ def _mdc_added(before, after):
     "Whether the change of a method without subsets is MDC as it is, whatever its period"
     return before == 'None' and re.sub(r'period=\d+', 'period=100', after) == spell(Multisize())
 
+# %% ../nbs/experiments/13_ledger.ipynb #7d295513
 _place = ['dataset', 'ipc', 'size', 'method', 'student', 'variant', 'regime']
 _ours = ['ours', 'sd', 'n', 'random', 'scale', 'machine', 'commit']
 
 def score_of(r:dict, method:str, variant:str|None, s, score:dict, random=None, ipc=None, size=None)->dict:
     "One score of a row; `s` is its study, or None where only the row's key is known"
     ipc,size = ipc or r['ipc'], size or r['ipc']
-    whole = r.get('whole', r['scale'] == 'paper')          # the data set as published, in full precision
+    whole = r.get('whole', r['scale'] == 'paper')          # data and weights as published
     paper = whole and s is not None and any(lines_of(p, r['dataset'], ipc, s) for p in ('edc', 'mdc'))
     student = r['student'] if s is None else s.protocol.student
     where = r['dataset'], ipc, size, method, student, variant, r['regime']
     numbers = dict(ours=score['mean'], sd=score['sd'], random=random and random['mean'])
     return dict(zip(_place, where)) | {k:v and 100*v for k,v in numbers.items()} | dict(
         n=score['n'], study=plain_key(s) if paper else None, scale='paper' if paper else 'small run',
-        machine=r['machine'], commit=(r['commit'] or '')[:7], recipe=r['recipe'])
+        machine=hardware(r), commit=(r['commit'] or '')[:7], recipe=r['recipe'])
 
+# %% ../nbs/experiments/13_ledger.ipynb #32d8f553
 def of_edc(r:dict)->list:
     "The score of a row of edc.jsonl"
     mine,random = r['scores'][r['method']], r['scores'].get('random')
@@ -171,7 +173,7 @@ def coverage(t:pd.DataFrame)->str:
         f"{left.isna().sum()} have a recipe and no row{waiting}; "
         f"none can be had for {sum(by.values())-by['derived']} ({cannot})")
 
-# %% ../nbs/experiments/13_ledger.ipynb #139ff1f0
+# %% ../nbs/experiments/13_ledger.ipynb #6c568554
 def entry(r)->str:
     "'79.1 ± 0.3 → **45.5 ± 0.9** (small, n=5, -33.6)'"
     sd = lambda v: '' if pd.isna(v) else f' ± {v:g}' if isinstance(v, str) else f' ± {v:.1f}'
@@ -180,6 +182,7 @@ def entry(r)->str:
     small = 'small, ' if r.scale != 'paper' else ''
     return theirs if pd.isna(r.ours) else f"{theirs} → **{r.ours:.1f}{sd(r.sd)}** ({small}n={r.n:.0f}, {r.gap:+.1f})"
 
+# %% ../nbs/experiments/13_ledger.ipynb #f086f1dc
 def as_table(t:pd.DataFrame)->str:
     "One published table as Markdown"
     across = 'eval_model' if 'eval_model' in t else 'ipc_subset'
@@ -193,8 +196,9 @@ def as_table(t:pd.DataFrame)->str:
     entries = lambda r: {c or 'value':v if isinstance(v, str) else None for c,v in r.items()}
     return table([head(i) | entries(r) for i,r in wide.iterrows()])
 
+# %% ../nbs/experiments/13_ledger.ipynb #12f40f06
 def footnote(t:pd.DataFrame)->str:
-    "What stands under a published table: the hardware of ours, and the reasons why some numbers have no run"
+    "What stands under a published table: hardware and precision of ours, and why some numbers have no run"
     ours = t[t.ours.notna()]
     where = '; '.join(f'{m}, commit {c}' for m,c in dict.fromkeys(zip(ours.machine, ours.commit)))
     why = Counter(str(o) for o in t.why[t.ours.isna()] if o is not None and o.kind != 'derived')
@@ -224,7 +228,7 @@ def letter_step(r:dict, k:str, before)->tuple:
     gain = b and paired(*(of_runs(o, r['runs'], r['seeds']) for o in (a, b)))
     return percent(dict(mean=a.mean, sd=a.sd)), gain and f'{100*gain[0]:+.1f} ± {100*gain[1]:.1f}'
 
-# %% ../nbs/experiments/13_ledger.ipynb #f78f6801
+# %% ../nbs/experiments/13_ledger.ipynb #467a297d
 def letters_frame(r:dict)->pd.DataFrame:
     "CONFIG, accuracy and time of the paper (ImageNet-1k) and of the row"
     t = published('edc')
@@ -239,6 +243,7 @@ def letters_frame(r:dict)->pd.DataFrame:
         return dict(CONFIG=k, published=acc[k], published_hours=hours[k]) | ours
     return pd.DataFrame([one(k) for k in additions])
 
+# %% ../nbs/experiments/13_ledger.ipynb #9d469a17
 def letters_figure(r:dict):
     "EDC, Fig. 1 (right): accuracy by CONFIG, and the time of the synthesis"
     f = letters_frame(r)

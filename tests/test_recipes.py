@@ -1,9 +1,11 @@
 "Recipes of published rows keep their keys: a field that comes later is left out of the spelling at its default"
 import json
+from importlib import import_module
 
 import pytest
 
 from conftest import ROOT
+from dc_nb import recipes
 from dc_nb.core import spell
 from dc_nb.recipes import matching_sizes,matching_study,named,sized_study,with_regime
 
@@ -25,7 +27,16 @@ def test_the_named_recipes_make_the_rows_of_results():
     assert {r['recipe'] for r in rows} <= set(published) | older, 'a row of another recipe: add how it is made'
     assert {k:v.key for k,v in published.items()} == {k:k for k in published}
 
-@pytest.mark.parametrize('name,key', dict(edc='13669be5307b', idc='6951fb0b8758', dream='155b68cd3ca9', mdc='ef3dd3ab344e').items())
+pinned = dict(
+    edc='13669be5307b', edc_released='293e22667f74', sre2l='7442568ad077', cda='5cf4aea19fb7', gvbsm='b7a923ad4574',
+    rded='f4772ffb3f93', config_a='e1bd656405f9', config_b='f586d0812b48', config_c='d40e786beec0', config_d='e1aeccb89c9e',
+    config_e='8499cbea4ba3', config_f='34bc4d701ea3', config_g='25f685386e20', dc='c583533e4e37', dsa='57a52d202f3e',
+    dm='79d616ad342c', idc='6951fb0b8758', dream='155b68cd3ca9', mdc='ef3dd3ab344e', mdc_released='0a2ac7d7ddbd',
+    mtt='44fc9c21361e')
+
+def test_every_recipe_is_pinned(): assert set(pinned) == set(named)
+
+@pytest.mark.parametrize('name,key', pinned.items())
 def test_the_paper_recipes_have_not_moved(name, key): assert named[name].key == key
 
 @pytest.mark.parametrize('name,changes', [
@@ -39,3 +50,24 @@ def test_what_came_later_is_spelled_when_chosen(name, changes):
     field = next(iter(changes)).split('__')[-1]
     assert f'{field}=' not in spell(named[name])
     assert f'{field}=' in spell(named[name].but(**changes)) and named[name].but(**changes) != named[name]
+
+families = dict(studies='Study named own_constants cifar_constants imagenet_constants prepared',
+    earlier_recipes='adamw before_edc bn_statistics earlier fkd fkd_cutmix gram_densification one_box rded_batch sgd200 smaller',
+    matching_recipes='MatchingStudy judged match_cifar10 match_cifar100 match_cpu match_digits match_imagenet10 match_paper match_small '
+        'match_svhn matching_cells matching_sizes matching_study moved one_op siamese',
+    trajectory_recipes='TrajectoryStudy as_others judged_by_mtt moved_once on_digits trajectory_cpu trajectory_paper trajectory_sizes '
+        'trajectory_small trajectory_study')
+
+@pytest.mark.parametrize('module', families)
+def test_recipes_hand_on_what_stands_elsewhere(module):
+    own = import_module(f'dc_nb.{module}')
+    assert set(families[module].split()) == set(own.__all__)
+    for name in own.__all__:
+        assert getattr(recipes, name) is getattr(own, name)
+        assert name in recipes.__all__
+
+@pytest.mark.parametrize('module', ['recipes', *families])
+def test_a_module_of_recipes_is_one_idea(module):
+    text = (ROOT/'dc_nb'/f'{module}.py').read_text()
+    assert len(text.splitlines()) <= 300
+    if module != 'recipes': assert 'from .recipes' not in text                     # no circle
