@@ -158,7 +158,7 @@ class Schedule(Choices):
         super().__init__(recipe, classes, ipc)
         self.meter = Meter(recipe, classes)
         self.trace = []        # (mean size, mean frozen size) of every round
-        self.seen = []         # at every choice: round, distances and rates of all sizes (None at first)
+        self.seen = []         # at every choice: round, distances and rates of all sizes (None at first), sizes taken
 
     @property
     def drifts(self)->bool: return self.recipe.drift
@@ -176,16 +176,16 @@ class Schedule(Choices):
         self.waits = False
         if not self.watches(round): return
         now,then = self.meter.read(m)
-        self.note(round+1, now, then)
         if then is not None:
             self.choose(now, then)
             self.waits = r.late and round+1 == r.period > 1  # S_[1] was chosen in round 0, for `period` rounds more
         elif not r.at_once: self.sizes = [[1] for _ in self.sizes]
+        self.note(round+1, now, then)
 
     def note(self, after:int, now:Tensor, then:Tensor|None):
-        "Keep what the rule sees after so many rounds"
+        "Keep what the rule saw after so many rounds, and what it took"
         rates = None if then is None else rate(now, then, after-self.seen[-1]['round']).cpu()
-        self.seen.append(dict(round=after, distances=now.cpu(), rates=rates))
+        self.seen.append(dict(round=after, distances=now.cpu(), rates=rates, sizes=[s[-1] for s in self.sizes]))
 
 # %% ../nbs/concepts/15_multisize.ipynb #10f32e1f
 methods = ('A', 'B', 'C', 'MDC')
