@@ -20,7 +20,7 @@ _datasets = dict(cifar10='CIFAR-10', cifar100='CIFAR-100', svhn='SVHN', imagenet
 _methods = {'A':'Baseline-A', 'B':'Baseline-B', 'C':'Baseline-C', 'MDC':'MDC'}
 
 def mdc_published(dataset:str, ipc:int, run:str='mdc')->dict:
-    "{method: {size: percent, 'avg': percent}} of MDC's Table 2, or of its Table 3 for MTT; {} where it has no such cell"
+    "{method: {size: percent, 'avg': percent}} of MDC's Table 2, or its Table 3 for MTT; {} where it has no such cell"
     t,names = published('mdc'), dict(MTT='MTT') if run == 'mtt' else _methods
     tables = ('3a', '3b') if run == 'mtt' else ('2a', '2b', '2c')
     t = t[t.table.isin(tables) & (t.dataset == _datasets.get(dataset)) & (t.ipc_target == ipc)]
@@ -173,7 +173,7 @@ def _row_of(panels:list, r:dict):
     return fig
 
 def size_figure(r:dict):
-    "Accuracy by size, average accuracy against condensation time, MDC's choices, as far as the row has them: the figure"
+    "The figure: accuracy by size, average accuracy against time, MDC's choices, as far as the row has them"
     return _row_of([sizes_panel, *[time_panel]*bool(r['curve']), *[choice_panel]*bool(r['chosen'])], r)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #5838f6db

@@ -55,6 +55,7 @@ class Mdc(Common):
         evaluated(self), compared(self)
         if self.ablation: mdc_ablations.find(self.ablation)
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #d0c34f29
 def evaluated(p:Mdc)->list:
     "The sizes that are evaluated"
     try: sizes = sorted({int(o) for o in networks(p.sizes)}) if p.sizes else list(range(1, p.ipc+1))
@@ -84,7 +85,8 @@ def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     m = s.matching
     if m.extra.period > m.rounds:
-        raise ParameterError(f"period = {m.extra.period} is not right: a run of {m.rounds} rounds never chooses a subset; choose {m.rounds} or less")
+        never = f'a run of {m.rounds} rounds never chooses a subset; choose {m.rounds} or less'
+        raise ParameterError(f"period = {m.extra.period} is not right: {never}")
     return s
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #eda0c038
@@ -101,7 +103,8 @@ class MdcRun(Run):
         self.which += tuple(self.variants)
         m = self.study.matching
         if m.factor > min(self.train.shape[1:])//2:
-            raise ParameterError(f"factor = {m.factor} is not right: tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels")
+            small = f'tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels'
+            raise ParameterError(f"factor = {m.factor} is not right: {small}")
         enough_images(self, m.factor**2, 'tiles')
         fit_disk(self, sized({self.study.protocol.student, m.network}, self.train), 2*len(self.which)+len(self.sizes))
 
@@ -150,6 +153,7 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
     return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()),
         says=tuple(names))
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #06defca0
 def trip_stages(run:MdcRun)->tuple:
     "The stages of all trajectories"
     r = run.study.matching.but(extra=None)
@@ -159,7 +163,7 @@ def trip_stages(run:MdcRun)->tuple:
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #7bf47a06
 def gathered(run:MdcRun, values:list)->dict:
-    "sets: {method: {size: CondensedSet}}; start; losses: steps x members, and their names; chosen, seen; curve: {round: sets}"
+    "sets: {method: {size: set}}; start; losses: steps x members, and their names; chosen, seen; curve: {round: sets}"
     # chosen: {name: (size, frozen) of every round}; seen: {name: what the rule saw at every choice}
     full = {k:m for trip in trips(run) for k,m in trip.items()}
     finals,chosen,seen,history = {}, {}, {}, {}
@@ -191,6 +195,7 @@ def students(run:MdcRun)->dict:
     mine = {k:{n:[student_of(run, k, n, s) for s in run.seeds] for n in run.sizes} for k in run.which}
     return mine | dict(random={n:[random_student(run, n, s) for s in run.seeds] for n in run.sizes})
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #4866940b
 def size_scores(run:MdcRun, sets:dict)->dict:
     "{method: {size: Score}}, with 'random' at the end"
     images = lambda k, n: random(run.train, run.p.ipc, run.p.seed).first(n) if k == 'random' else sets[k][n]

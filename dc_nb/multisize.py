@@ -141,7 +141,7 @@ class Meter(Kept):
         self.steps += sight.c == 0
 
     def read(self, m:Images)->tuple:
-        "(distances now, distances to compare them with or None), each 1 or classes x N-1; the next round begins at zero"
+        "(distances now, those to compare them with or None), each 1 or classes x N-1; the next round begins at zero"
         r,then = self.recipe, self.before
         if r.judge: now = r.judge(m)[None].expand(self.classes if r.class_wise else 1, -1)
         else:

@@ -180,7 +180,8 @@ def refuse_networks(observers:list):
     "TypeError for a bare network where an observer is wanted"
     for o in observers:
         if isinstance(o, nn.Module):
-            raise TypeError(f"a {type(o).__name__} is a network, not an observer: `observe(network, images)` makes it one")
+            is_a = f'a {type(o).__name__} is a network, not an observer'
+            raise TypeError(f'{is_a}: `observe(network, images)` makes it one')
 
 # %% ../nbs/concepts/03_observers.ipynb #8d654aa4
 def save_observer(obs:Observer, path:str|PathLike, **card):

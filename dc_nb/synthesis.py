@@ -199,7 +199,7 @@ def begin(
 
 # %% ../nbs/concepts/08_synthesis.ipynb #383a06c6
 def _refuse_start(start:CondensedSet, images:ImageSet, names:list):
-    if start.factor > 1: raise ValueError(f"a set of tiles (factor {start.factor}) is no start here: give one of factor 1")
+    if start.factor > 1: raise ValueError(f"a set of tiles (factor {start.factor}) is no start: give one of factor 1")
     if start.x.shape[2:] != images.shape:
         raise ValueError(f"the start has images of {tuple(start.x.shape[2:])}, the data of {images.shape}")
     gone = [o for o in names if o not in images.classes]

@@ -54,6 +54,7 @@ class Mtt(Common):
     def names(self): return networks(self.student)+networks(self.network)
     def checked(self): evaluated(self), compared(self)
 
+# %% ../nbs/experiments/19_trajectory_runs.ipynb #2f60e1fc
 def compared(p:Mtt)->tuple:
     "What is condensed"
     which = tuple(dict.fromkeys(o.upper() for o in networks(p.compare)))
@@ -93,7 +94,8 @@ class MttRun(Run):
         enough_images(self, 1, 'images')
         nets = sized({self.study.protocol.student, m.network}, self.train)
         if coupled(blank(self, m.network, 0)):
-            raise ParameterError(f"network = {m.network!r} is not right: its BatchNorm has statistics that no weight vector holds")
+            why = 'its BatchNorm has statistics that no weight vector holds'
+            raise ParameterError(f"network = {m.network!r} is not right: {why}")
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
         roomy(self.out, m.experts*(m.horizon+1)*nets.get(m.network, 0))
 
@@ -148,8 +150,9 @@ def images(run:MttRun, name:str)->Stage:
         needs=tuple(expert(run, i) for i in range(r.experts)), work=r.iterations, roots=roots,
         probe=partial(probe, name=f'set {name}'))
 
+# %% ../nbs/experiments/19_trajectory_runs.ipynb #98c0fd57
 def gathered(run:MttRun, values:list)->dict:
-    "sets: {name: {size: CondensedSet}}; start; losses, sizes: {name: one an iteration}; chosen, seen: {name: the plan's}"
+    "sets: {name: {size: set}}; start; losses, sizes: {name: one an iteration}; chosen, seen: {name: the plan's}"
     start,sets = begin(run.study.matching, run.train, run.p.ipc, run.p.seed), {}
     for k,v in zip(run.which, values):
         loop = Trajectories(of_set(run, k), run.train, v['x'], [], run.p.seed)
@@ -157,7 +160,7 @@ def gathered(run:MttRun, values:list)->dict:
         whole = condensed(loop, member=k)
         sets[k] = {n:whole.first(n) for n in range(1, run.p.ipc+1)}
     of = lambda what: {k:v[what] for k,v in zip(run.which, values)}
-    return dict(sets=sets, start=start.cpu(), losses=of('losses'), sizes=of('sizes'), chosen=of('chosen'), seen=of('seen'))
+    return dict(sets=sets, start=start.cpu(), **{k:of(k) for k in ('losses', 'sizes', 'chosen', 'seen')})
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #26325f3c
 def student_of(run:MttRun, name:str, n:int, seed:int)->Stage:

@@ -11,12 +11,13 @@ from dc_nb.data import CondensedSet,toy
 from dc_nb.experiments import check
 from dc_nb.formation import enlarge,image_major,shrink,tile,tile_major,untile
 from dc_nb.freezing import frozen_size
-from dc_nb.gradient_matching import Images,MatchingRecipe,Matching,advance,begin,ride
+from dc_nb.gradient_matching import Images,MatchingRecipe,Matching,advance,begin,match_gradients,ride
 from dc_nb.gradients import momentum_step
 from dc_nb.matching_report import mdc_published
 from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.mls import feature_distances,most_learnable,rate
 from dc_nb.multisize import Multisize,riders,together
+from dc_nb.recipes import named
 from dc_nb.synthesis import as_float
 from test_run_edc import own_data,places
 
@@ -137,6 +138,28 @@ def test_a_kill_loses_nothing_of_the_record(tmp_path, stop):
         same_record(a.seen, b.seen)
         assert a.trace == b.trace and a.sizes == b.sizes
     for t in ('2', '3'): assert all(torch.equal(again.history[t][k], x) for k,x in whole.history[t].items())
+
+@pytest.mark.parametrize('stop', [1, 3, 5])
+@pytest.mark.parametrize('extra', [None, Multisize(period=2)])
+def test_dm_is_killed_and_goes_on(tmp_path, stop, extra):
+    "Distribution matching, one step in each network, ends with the same bytes and distances; MDC on it too"
+    class Killed(Exception): pass
+    left = iter(range(stop))
+    def dies(loss):
+        if next(left, None) is None: raise Killed()
+    recipe = named['dm'].matching.but(network='convnet_d1', rounds=6, batch=8, extra=extra)
+    kw,traces = dict(checkpoint=tmp_path/'dm', every=0), ([], [])
+    with pytest.raises(Killed): match_gradients(recipe, toy(), 3, 0, tick=dies, **kw)
+    again = match_gradients(recipe, toy(), 3, 0, trace=traces[0], **kw)
+    assert again == match_gradients(recipe, toy(), 3, 0, trace=traces[1])
+    assert traces[0] == traces[1] and len(traces[0]) == 6
+
+def test_dm_and_its_multisize_ride_together():
+    "With DM as everywhere: on one trajectory or alone, the same bytes"
+    recipe = named['dm'].matching.but(network='convnet_d1', rounds=4, batch=8)
+    both = together(recipe, toy(), 3, 0, ('C', 'MDC'), extra=Multisize(period=2))
+    assert both['C'][3].x.equal(match_gradients(recipe, toy(), 3, 0).x)
+    assert both['MDC'][3].x.equal(match_gradients(recipe.but(extra=Multisize(period=2)), toy(), 3, 0).x)
 
 def test_refiling_does_not_change_the_run():
     "The released tile order is a relabelling: decoded slots and their moves are the same, wherever a slot is stored"
