@@ -115,6 +115,7 @@ def own(l:Line, method:str|None=None)->Cell:
     if data == 'imagenet1k' and method == 'edc': s = labelled_by_four(s)
     return Cell(data, ipc, ipc, method, s.but(protocol__student=network_of(l)))
 
+# %% ../nbs/experiments/12_cells.ipynb #63ef8f14
 def labelled_by_four(s:Study)->Study:
     "EDC, Table 6: on ImageNet-1k five networks guide the synthesis, and all but EfficientNet label"
     return s.but(protocol__labellers=tuple(o for o in s.observers if 'efficientnet' not in o))
@@ -147,6 +148,7 @@ def main(l):
         return unsaid("quoted from MTT's paper, of other networks and batches than on CIFAR; EDC prints no setting")
     return own(l)
 
+# %% ../nbs/experiments/12_cells.ipynb #adfe2163
 @on('Table 2')
 def across(l):
     "EDC, Table 2: other students; EDC's Swin learns at a rate of its own"
@@ -163,6 +165,7 @@ def lettered(l:Line, letter:str)->Cell:
     four = dict(observers=tuple(o for o in s.observers if 'alexnet' not in o), protocol__labellers=None)
     return replace(c, method=name, study=s.but(**four) if letter in 'bcd' else s)
 
+# %% ../nbs/experiments/12_cells.ipynb #1f6c2336
 def _letter(l): return re.match('CONFIG ([A-G])', l.setting)[1].lower()
 
 @on('Table 23')
@@ -176,6 +179,7 @@ def stretched(l):
     "EDC, Tables 3 (left) and 14: CONFIG C with other stretches of its schedule"
     return varied(lettered(l, 'c'), 'zeta', f"zeta {l.at('zeta'):g}")
 
+# %% ../nbs/experiments/12_cells.ipynb #9715980d
 @on('Table 3 right')
 def fitted(l):
     "EDC, Table 3 (right): schedule and batch of RDED's students, and of those of G-VBSM with real images (CONFIG B)"
@@ -194,6 +198,7 @@ def flat(l):
     if "L'_FR" in l.setting: return varied(d, 'flatness_weight', 'weight 0.25')
     return varied(d, 'flatness_form', f"L_FR, weight {l.at('weight'):g}" + ', beta 0.999'*(l.at('beta') == .999))
 
+# %% ../nbs/experiments/12_cells.ipynb #bb953916
 @on('Table 5')
 def additions(l):
     "EDC, Table 5: the weight of Form 1, weak augmentation, averaged weights"
@@ -230,6 +235,7 @@ def wider(l):
     if 'WRN-40-2' in l.setting: return unsaid('the weights are those of torchvision, which has none for WRN-40-2')
     return varied(c, 'alexnet_too', 'alexnet too') if 'AlexNet' in l.setting else c
 
+# %% ../nbs/experiments/12_cells.ipynb #4836ac46
 @on('Table 13')
 def labelled(l):
     "EDC, Table 13: labels of some of the observers"
@@ -246,6 +252,7 @@ def counted(l):
     judged = replace(one, study=one.study.but(protocol=rded), variant=f'{one.variant}, judged as rded')
     return varied(judged, 'steps', f"{l.at('iterations'):g} steps")
 
+# %% ../nbs/experiments/12_cells.ipynb #4608f95f
 def smoothed(l, batch): return varied(varied(own(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
 
 @on('Table 19')
@@ -288,6 +295,7 @@ def with_own_loops(s:MatchingStudy, method:str, ipc:int)->MatchingStudy:
     steps,epochs = loops[ipc]
     return s.but(matching__steps=steps, matching__learn=epochs, protocol__training__views=own_views[method])
 
+# %% ../nbs/experiments/12_cells.ipynb #561f144b
 @cache
 def _matching(dataset, ipc, method, student):
     if method == 'mtt': return as_others(trajectory_study(dataset, ipc)).but(protocol__student=student)
@@ -321,6 +329,7 @@ def signalled(l):
     if 'Accuracy' in l.setting: return unsaid('how the networks of 1000 epochs are trained and tested is not said')
     return varied(matched(l), 'signal', 'gradient distance') if 'Gradient' in l.setting else matched(l)
 
+# %% ../nbs/experiments/12_cells.ipynb #975fc6dd
 @on('9')
 def based(l):
     "MDC, Table 9: MDC on IDC and on DREAM"
@@ -405,6 +414,7 @@ def _at(paper, index):
     if not 0 <= int(index) < n: raise IndexError(f"index {index} is not right: {paper} has the lines 0..{n-1}")
     return lines(paper)[int(index)]
 
+# %% ../nbs/experiments/12_cells.ipynb #da8a2352
 def cell(line)->Study|MatchingStudy|TrajectoryStudy|Reason:
     "The study whose run would give a published number, or the reason why there is none"
     p = place(line_of(line))
@@ -455,6 +465,7 @@ def is_published(dataset:str, ipc:int, study:Recipe)->bool:
     "Whether a paper prints what this study gives"
     return any(lines_of(p, dataset, ipc, study) for p in _columns)
 
+# %% ../nbs/experiments/12_cells.ipynb #be6b3b67
 def spellings(s:Recipe)->list:
     "The study in the forms in which a run may have planned it"
     out = [s, _plain(s)]
