@@ -21,7 +21,7 @@ from .data import CondensedSet,ImageSet
 from .flatness import flatness_loss
 from .initialization import real
 from .moments import Moments,class_sizes,group,pool
-from .observers import Observer,kinds,layer_moments,refuse_networks,watch,watched
+from .observers import Observer,layer_moments,refuse_networks,watch,watched,watched_kinds
 from .sets import unit
 from .soft_matching import gap,per_class,soft_gap
 from .train import cosine
@@ -82,7 +82,7 @@ def soft_category(
     alpha:float=.5, # weight of the whole against the classes, as in `soft_gap`
     form2:Callable=per_class, # how classes are compared
     first:float=10., # weight of the first layer, which sees the image itself
-    layers:tuple=kinds, # of layers that count
+    layers:tuple=watched_kinds, # of layers that count
     drop:float=0. # probability that a later layer is left out in this step
 )->Tensor:
     "Sum of `soft_gap` over the watched layers of these kinds (EDC, Eq. 5)"
