@@ -246,7 +246,8 @@ def size_row(run:MdcRun, made:dict, scores:dict, curve=None)->dict:
     return common_row(run, network=m.network, factor=m.factor, sizes=run.sizes,
         scores={k:{str(n):numbers(v) for n,v in d.items()} for k,d in scores.items()},
         averages={k:numbers(v) for k,v in mean.items()}, gains=gains, **record('MDC'),
-        ablation=run.p.ablation, variants={k:dict(changes=m.extra.diff(v), **record(k)) for k,v in run.variants.items()},
+        ablation=run.p.ablation,
+        variants={k:dict(changes=m.extra.diff(v), **record(k)) for k,v in run.variants.items()},
         curve=curve or {}, by_round={k:[[r, {str(n):a for n,a in by.items()}] for r,by in o] for k,o in along.items()},
         bytes=scores[run.main][run.sizes[-1]].bytes, rounds=m.rounds, steps=m.steps)
 
