@@ -30,7 +30,7 @@ def vit(data, seed=0):
 def convnext(data):
     from timm.models import ConvNeXt
     torch.manual_seed(0)
-    body = ConvNeXt(data.shape[0], len(data.classes), depths=(1, 1), dims=(8, 16), patch_size=2)
+    body = ConvNeXt(data.shape[0], len(data.classes), depths=(1,)*4, dims=(8,)*4, patch_size=1)
     return wrapped(body, data)
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def test_a_layernorm_of_maps_has_its_channels_first():
     for layer in (LayerNorm2d(3), theirs(3), nn.LayerNorm((3, 4, 4))):
         torch.testing.assert_close(layer_moments(layer, x, 4)['channel'].mean, x.mean((2, 3)))
 
-@pytest.mark.parametrize('make,says', [(vit, '1 Conv2d, 5 LayerNorm'), (convnext, '4 Conv2d, 5 LayerNorm')])
+@pytest.mark.parametrize('make,says', [(vit, '1 Conv2d, 5 LayerNorm'), (convnext, '8 Conv2d, 9 LayerNorm')])
 def test_targets_are_those_of_the_definition(make, says):
     data = toy(n=10)
     net,seen = make(data), {}
