@@ -197,7 +197,8 @@ def seen_panel(ax, r, what:str='distances'):
         y,c = _mean(o[what]), plt.get_cmap('Oranges')(.3+.7*(i+1)/len(choices))
         ax.plot(range(1, len(y)+1), y, c=c, lw=1, label=f"round {o['round']}" if i in (0, len(choices)-1) else None)
         if o['rates']: ax.plot(sorted(set(o['sizes'])), [y[n-1] for n in sorted(set(o['sizes']))], 'o', c=c, ms=3.5)
-    ax.set(xlabel='images n', ylabel={'distances':'F(n)', 'rates':'rate, a round'}[what])
+    ax.set(xlabel='images n', ylabel={'distances':'F(n)', 'rates':'rate, a round'}[what],
+        xticks=range(1, len(y)+1, -(-len(y)//8)))
     ax.legend(fontsize=6)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #b047d7a1

@@ -254,6 +254,7 @@ def summary(row:dict)->list:
         if a == b: return None
         m,half = paired(of[a], of[b])
         return f'{100*m:+.1f} ± {100*half:.1f}'
-    rounds = {o['set']:', '.join(str(r) for r in o['rounds'] if r is not None) for o in row['scores']}
+    def span(rounds): return '–'.join(map(str, sorted({min(rounds), max(rounds)}))) if None not in rounds else None
+    rounds = {o['set']:span(o['rounds']) for o in row['scores']}
     return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n,
-        'MTT minus this, points':gap('mtt', k), 'this minus random, points':gap(k, 'random'), 'rounds':rounds[k] or None} for k,s in of.items()]
+        'MTT minus this, points':gap('mtt', k), 'this minus random, points':gap(k, 'random'), 'rounds':rounds[k]} for k,s in of.items()]
