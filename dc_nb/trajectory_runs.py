@@ -256,5 +256,6 @@ def summary(row:dict)->list:
         return f'{100*m:+.1f} ± {100*half:.1f}'
     def span(rounds): return '–'.join(map(str, sorted({min(rounds), max(rounds)}))) if None not in rounds else None
     rounds = {o['set']:span(o['rounds']) for o in row['scores']}
-    return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n,
-        'MTT minus this, points':gap('mtt', k), 'this minus random, points':gap(k, 'random'), 'rounds':rounds[k]} for k,s in of.items()]
+    gaps = lambda k: {'MTT minus this, points':gap('mtt', k), 'this minus random, points':gap(k, 'random')}
+    return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n, **gaps(k), 'rounds':rounds[k]}
+        for k,s in of.items()]
