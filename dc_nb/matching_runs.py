@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Mdc', 'evaluated', 'compared', 'matching_study_of', 'MdcRun', 'trips', 'trip_stage', 'trip_stages', 'gathered',
-           'student_of', 'random_student', 'students', 'size_scores', 'averages', 'time_curve', 'size_row',
-           'size_results']
+           'student_of', 'random_student', 'students', 'size_scores', 'averages', 'by_round', 'time_curve', 'readable',
+           'size_row', 'size_results']
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #5f2ae57d
 from functools import cached_property,partial
@@ -55,6 +55,7 @@ class Mdc(Common):
         evaluated(self), compared(self)
         if self.ablation: mdc_ablations.find(self.ablation)
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #d0c34f29
 def evaluated(p:Mdc)->list:
     "The sizes that are evaluated"
     try: sizes = sorted({int(o) for o in networks(p.sizes)}) if p.sizes else list(range(1, p.ipc+1))
@@ -84,7 +85,8 @@ def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     m = s.matching
     if m.extra.period > m.rounds:
-        raise ParameterError(f"period = {m.extra.period} is not right: a run of {m.rounds} rounds never chooses a subset; choose {m.rounds} or less")
+        never = f'a run of {m.rounds} rounds never chooses a subset; choose {m.rounds} or less'
+        raise ParameterError(f"period = {m.extra.period} is not right: {never}")
     return s
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #eda0c038
@@ -101,7 +103,8 @@ class MdcRun(Run):
         self.which += tuple(self.variants)
         m = self.study.matching
         if m.factor > min(self.train.shape[1:])//2:
-            raise ParameterError(f"factor = {m.factor} is not right: tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels")
+            small = f'tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels'
+            raise ParameterError(f"factor = {m.factor} is not right: {small}")
         enough_images(self, m.factor**2, 'tiles')
         fit_disk(self, sized({self.study.protocol.student, m.network}, self.train), 2*len(self.which)+len(self.sizes))
 
@@ -138,10 +141,10 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
         loop = matching_of()
         starts = {k:m.x.clone() for k,m in loop.members.items()}
         trip = ride(loop, job.part, job.every, job.tick)
-        chosen = {k:m.plan.trace for k,m in trip.members.items() if m.plan}
+        plans = {k:m.plan for k,m in trip.members.items() if m.plan}
         worst = max((saturated(v, trip.members[k].x) for k,v in starts.items()), key=len)
         job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history,
-            chosen=chosen), **noted(worst))
+            chosen={k:o.trace for k,o in plans.items()}, seen={k:o.seen for k,o in plans.items()}), **noted(worst))
     depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names,
         *(v.key for v in run.variants.values()))
     roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take',
@@ -150,6 +153,7 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
     return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()),
         says=tuple(names))
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #06defca0
 def trip_stages(run:MdcRun)->tuple:
     "The stages of all trajectories"
     r = run.study.matching.but(extra=None)
@@ -159,19 +163,21 @@ def trip_stages(run:MdcRun)->tuple:
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #7bf47a06
 def gathered(run:MdcRun, values:list)->dict:
-    "sets: {method: {size: CondensedSet}}; start; losses: steps x members; names of these; chosen: {name: (size, frozen) a round}; curve: {round: sets}"
+    "sets: {method: {size: set}}; start; losses: steps x members, and their names; chosen, seen; curve: {round: sets}"
+    # chosen: {name: (size, frozen) of every round}; seen: {name: what the rule saw at every choice}
     full = {k:m for trip in trips(run) for k,m in trip.items()}
-    finals,chosen,history = {}, {}, {}
+    finals,chosen,seen,history = {}, {}, {}, {}
     for state in values:
         finals |= state['x']
         chosen |= state['chosen']
+        seen |= state['seen']
         for at,xs in state['history'].items(): history.setdefault(int(at), {}).update(xs)
     def as_sets(xs):
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
     start = begin(run.study.matching.but(extra=None), run.train, run.p.ipc, run.p.seed).cpu()
     return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(),
-        names=list(full), chosen=chosen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
+        names=list(full), chosen=chosen, seen=seen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #8f144bb1
 def student_of(run:MdcRun, method:str, n:int, seed:int)->Stage:
@@ -189,6 +195,7 @@ def students(run:MdcRun)->dict:
     mine = {k:{n:[student_of(run, k, n, s) for s in run.seeds] for n in run.sizes} for k in run.which}
     return mine | dict(random={n:[random_student(run, n, s) for s in run.seeds] for n in run.sizes})
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #4866940b
 def size_scores(run:MdcRun, sets:dict)->dict:
     "{method: {size: Score}}, with 'random' at the end"
     images = lambda k, n: random(run.train, run.p.ipc, run.p.seed).first(n) if k == 'random' else sets[k][n]
@@ -201,35 +208,50 @@ def averages(by_size:dict)->Score:
     one = next(iter(by_size.values()))
     return Score(tuple(sum(a)/len(a) for a in zip(*each)), one.regime, one.epochs, one.bytes)
 
-# %% ../nbs/experiments/08_matching_runs.ipynb #50a1949e
-def time_curve(run:MdcRun, made:dict, scores:dict)->dict:
-    "{method: [(seconds, average accuracy)]} of one student seed for C and MDC, over the points of the run; seconds are the run's share"
-    total,rounds,p = stage_seconds(run)['sets'], run.study.matching.rounds, run.p
-    start = CondensedSet(run.study.matching.store(made['start'].clamp(0, 1)), factor=run.study.matching.factor,
-        meta=run.train.card)
-    def at(what, pick):
-        return sum(run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n)))
-            for n in run.sizes)/len(run.sizes)
+# %% ../nbs/experiments/08_matching_runs.ipynb #6c2323c8
+def by_round(run:MdcRun, made:dict, scores:dict)->dict:
+    "{method: [(round, {size: accuracy})]} of one student seed for C and MDC: start, the points of the run, end"
+    m,p = run.study.matching, run.p
     if not p.curve: return {}
-    first = at('start', lambda n, values: start.first(n))
+    begun = CondensedSet(m.store(made['start'].clamp(0, 1)), factor=m.factor, meta=run.train.card)
+    def at(what, pick):
+        return {n:run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n)))
+            for n in run.sizes}
+    first = at('start', lambda n, values: begun.first(n))
     def points(k):
-        between = [(total*r/rounds, at(f'{k} after round {r}', lambda n, values: sets[k][n]))
-            for r,sets in made['curve'].items()]
-        return [(0., first), *between, (total, sum(scores[k][n].accuracies[0] for n in run.sizes)/len(run.sizes))]
+        between = [(r, at(f'{k} after round {r}', lambda n, values: sets[k][n])) for r,sets in made['curve'].items()]
+        return [(0, first), *between, (m.rounds, {n:scores[k][n].accuracies[0] for n in run.sizes})]
     return {k:points(k) for k in ('C', 'MDC') if k in run.which}
 
-# %% ../nbs/experiments/08_matching_runs.ipynb #a08e6898
+# %% ../nbs/experiments/08_matching_runs.ipynb #3918d59c
+def time_curve(run:MdcRun, made:dict, scores:dict)->dict:
+    "{method: [(seconds, average accuracy)]} of the points of `by_round`; seconds are the run's share"
+    def mean(by): return sum(by.values())/len(by)
+    share = stage_seconds(run)['sets']/run.study.matching.rounds
+    return {k:[(share*r, mean(by)) for r,by in points] for k,points in by_round(run, made, scores).items()}
+
+# %% ../nbs/experiments/08_matching_runs.ipynb #b86b50cb
+def readable(seen:list)->list:
+    "What a rule saw at every choice, as a row keeps it: lists of numbers of five digits"
+    def plain(t): return None if t is None else [[float(f'{v:.5g}') for v in by_size] for by_size in t.tolist()]
+    return [o | {k:plain(o[k]) for k in ('distances', 'rates')} for o in seen]
+
+# %% ../nbs/experiments/08_matching_runs.ipynb #c59d2e58
 def size_row(run:MdcRun, made:dict, scores:dict, curve=None)->dict:
     "One row of results: what was measured, how, and where"
     m,mean = run.study.matching, {k:averages(v) for k,v in scores.items()}
     gains = {k:difference_of(mean['MDC'], v) for k,v in mean.items() if k != 'MDC'} if 'MDC' in mean else {}
-    variants = {k:dict(changes=m.extra.diff(v), chosen=made['chosen'][k]) for k,v in run.variants.items()}
+    record = lambda k: dict(chosen=made['chosen'].get(k, []), seen=readable(made['seen'].get(k, [])))
+    along = by_round(run, made, scores) if curve else {}
     return common_row(run, network=m.network, factor=m.factor, sizes=run.sizes,
         scores={k:{str(n):numbers(v) for n,v in d.items()} for k,d in scores.items()},
-        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, chosen=made['chosen'].get('MDC', []),
-        ablation=run.p.ablation, variants=variants, curve=curve or {},
+        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, **record('MDC'),
+        ablation=run.p.ablation,
+        variants={k:dict(changes=m.extra.diff(v), **record(k)) for k,v in run.variants.items()},
+        curve=curve or {}, by_round={k:[[r, {str(n):a for n,a in by.items()}] for r,by in o] for k,o in along.items()},
         bytes=scores[run.main][run.sizes[-1]].bytes, rounds=m.rounds, steps=m.steps)
 
+# %% ../nbs/experiments/08_matching_runs.ipynb #e2731edf
 def size_results(run:MdcRun)->dict:
     "All stages one after the other: sets, scores, row; nothing is written but caches"
     made = run.made

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['look', 'Step', 'label', 'flatness', 'soft_category', 'densification', 'sam', 'flatness_of_statistics', 'Running',
-           'round8', 'truncate8', 'as_float', 'jpeg75', 'SynthesisRecipe', 'begin', 'Batch', 'Synthesis', 'finish',
-           'synthesize']
+           'round8', 'truncate8', 'as_float', 'jpeg75', 'SynthesisRecipe', 'begin', 'warmed', 'Batch', 'Synthesis',
+           'finish', 'synthesize']
 
 # %% ../nbs/concepts/08_synthesis.ipynb #8efbaba2
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass,replace
 from functools import cached_property,partial
 from os import PathLike
 
@@ -21,7 +21,8 @@ from .data import CondensedSet,ImageSet
 from .flatness import flatness_loss
 from .initialization import real
 from .moments import Moments,class_sizes,group,pool
-from .observers import Observer,layer_moments,watch,watched
+from .observers import Observer,layer_moments,refuse_networks,watch,watched,watched_kinds
+from .sets import unit
 from .soft_matching import gap,per_class,soft_gap
 from .train import cosine
 from torch import Tensor,nn,optim
@@ -81,12 +82,12 @@ def soft_category(
     alpha:float=.5, # weight of the whole against the classes, as in `soft_gap`
     form2:Callable=per_class, # how classes are compared
     first:float=10., # weight of the first layer, which sees the image itself
-    layers:tuple=(nn.BatchNorm2d, nn.Conv2d), # kinds of layers that count
+    layers:tuple=watched_kinds, # of layers that count
     drop:float=0. # probability that a later layer is left out in this step
 )->Tensor:
     "Sum of `soft_gap` over the watched layers of these kinds (EDC, Eq. 5)"
-    kinds,net = watched(step.observer.net), step.observer.name or 'the observer'
-    seen = {k:v for k,v in step.seen.items() if isinstance(kinds[k.split('/')[0]], layers)}
+    there,net = watched(step.observer.net), step.observer.name or 'the observer'
+    seen = {k:v for k,v in step.seen.items() if isinstance(there[k.split('/')[0]], layers)}
     if not seen:
         raise ValueError(f"{net} has none of the layers {', '.join(o.__name__ for o in layers)} to match statistics in")
     n = class_sizes(torch.searchsorted(step.present, step.y), len(step.present))
@@ -196,6 +197,26 @@ def begin(
     "The start of a run, on the images' device"
     return recipe.start(images, ipc, stream(seed, 'start'), observers).to(images.y.device)
 
+# %% ../nbs/concepts/08_synthesis.ipynb #383a06c6
+def _refuse_start(start:CondensedSet, images:ImageSet, names:list):
+    if start.factor > 1: raise ValueError(f"a set of tiles (factor {start.factor}) is no start: give one of factor 1")
+    if start.x.shape[2:] != images.shape:
+        raise ValueError(f"the start has images of {tuple(start.x.shape[2:])}, the data of {images.shape}")
+    gone = [o for o in names if o not in images.classes]
+    if gone: raise ValueError(f"the start has classes that the data do not have: {', '.join(map(str, gone[:3]))}")
+
+def warmed(
+    start:CondensedSet,
+    rest:Tensor, # what a run starts from otherwise: classes x ipc x C x H x W in [0,1]
+    images:ImageSet # the training images
+)->Tensor: # like `rest`
+    "`rest` with the first images of `start` in their places"
+    names = start.meta.get('classes', images.classes)
+    _refuse_start(start, images, names)
+    n,out = min(start.ipc, rest.shape[1]), rest.clone()
+    for c,x in zip(names, start.x): out[images.classes.index(c),:n] = unit(x[:n]).to(rest)
+    return out
+
 # %% ../nbs/concepts/08_synthesis.ipynb #44bb2474
 class Batch:
     "The images of one batch while they are optimised"
@@ -252,19 +273,23 @@ class Synthesis:
         observers:list[Observer], # may be empty when the recipe has no steps
         ipc:int, # images a class
         seed:int,
-        start:Tensor|None=None # classes x ipc x C x H x W in [0,1]; None: the recipe's
+        start:Tensor|CondensedSet|None=None, # classes x ipc x C x H x W in [0,1], or a set; None: the recipe's
+        keep:tuple=() # after these steps of every batch its images are copied to `history`
     ):
         if recipe.steps and not observers: raise ValueError("synthesis needs at least one observer")
+        refuse_networks(observers)
         self.recipe,self.data,self.observers,self.ipc,self.seed = recipe,data,observers,ipc,seed
-        if start is None: start = begin(recipe, data, observers, ipc, seed)
+        if not isinstance(start, Tensor):
+            rest = begin(recipe, data, observers, ipc, seed)
+            start = rest if start is None else warmed(start, rest, data)
         self.shape,self.x = start.shape, start.flatten(0, 1).clone()
         self.y = torch.arange(len(start), device=self.x.device).repeat_interleave(ipc)
         self.parts = torch.arange(len(self.x)).split(recipe.batch or len(self.x))
-        self.part,self.i,self.losses = 0, 0, []
+        self.part,self.i,self.losses,self.keep,self.history = 0, 0, [], keep, {}
         self.terms = [getattr(f, 'func', f).__name__ for _,f in recipe.terms]
         nets = [checksum(o.net.state_dict()) for o in observers]
         begun = checksum(dict(start=start))
-        self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}-{begun}-{"-".join(nets)}'
+        self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}-{begun}-{"-".join(nets)}' + f'-{keep}'*bool(keep)
         self.open()
 
     @property
@@ -286,15 +311,22 @@ class Synthesis:
         generator = stream(self.seed, 'terms', self.part, self.i)
         self.losses.append(self.now.step(self.observers[who], who, view, generator))
         self.i += 1
+        if self.i in self.keep: self.remember()
         if self.i == self.recipe.steps:
             self.x[self.parts[self.part]] = self.now.x.detach().clamp(0, 1)
             self.part,self.i = self.part+1, 0
             self.open()
         return self.losses[-1]
 
+    def remember(self):
+        "Copy the images of this batch; those of later batches are still at their start"
+        film = self.history.setdefault(str(self.i), self.x.view(self.shape).clone())
+        film.flatten(0, 1)[self.parts[self.part]] = self.now.x.detach().clamp(0, 1)
+
     def state(self)->dict:
         "Everything that a later step depends on"
-        state = dict(x=self.x, part=self.part, i=self.i, losses=torch.stack(self.losses) if self.losses else None)
+        losses = torch.stack(self.losses) if self.losses else None
+        state = dict(x=self.x, part=self.part, i=self.i, losses=losses, history=self.history)
         if self.done: return state
         now = self.now
         return state | dict(z=now.z.detach(), average=now.average, opt=now.opt.state_dict(), epoch=now.sched.last_epoch,
@@ -305,6 +337,7 @@ class Synthesis:
         dev = self.x.device
         self.x,self.losses = state['x'].to(dev), list(state['losses'].to(dev))
         self.part,self.i = state['part'], state['i']
+        self.history = {k:v.to(dev) for k,v in state['history'].items()}
         self.open()
         if self.done: return
         now = self.now
@@ -331,9 +364,14 @@ def synthesize(
     checkpoint:str|PathLike|None=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
     tick:Callable|None=None, # called with the terms of each step
-    trace:list|None=None # filled with the unweighted terms of every step
+    trace:list|None=None, # filled with the unweighted terms of every step
+    start:CondensedSet|None=None, # a warm start; None: the recipe's
+    keep:tuple=(), # after these steps of every batch its images are copied ...
+    history:dict|None=None # ... to this: {'step': classes x ipc x C x H x W}
 )->CondensedSet:
     "Loop 1: condense `images` to `ipc` images a class (EDC, Sec. 3; SRe2L, G-VBSM and RDED are other lists of choices)"
-    run = drive(Synthesis(recipe, images, observers, ipc, seed), checkpoint, every, tick)
+    run = drive(Synthesis(recipe, images, observers, ipc, seed, start, keep), checkpoint, every, tick)
     if trace is not None: trace += run.losses
-    return finish(run)
+    if history is not None: history |= run.history
+    made = finish(run)
+    return made if start is None else replace(made, meta=made.meta | dict(start=start.card['checksum']))

@@ -11,12 +11,13 @@ from dc_nb.data import CondensedSet,toy
 from dc_nb.experiments import check
 from dc_nb.formation import enlarge,image_major,shrink,tile,tile_major,untile
 from dc_nb.freezing import frozen_size
-from dc_nb.gradient_matching import Images,MatchingRecipe,Matching,advance,begin
+from dc_nb.gradient_matching import Images,MatchingRecipe,Matching,advance,begin,match_gradients,ride
 from dc_nb.gradients import momentum_step
 from dc_nb.matching_report import mdc_published
 from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.mls import feature_distances,most_learnable,rate
-from dc_nb.multisize import Multisize,together
+from dc_nb.multisize import Multisize,riders,together
+from dc_nb.recipes import named
 from dc_nb.synthesis import as_float
 from test_run_edc import own_data,places
 
@@ -89,6 +90,77 @@ def test_together_is_alone(method, factor, class_wise, seed):
     assert all(torch.equal(alone[n].x, both[method][n].x) for n in (1, 2, 3))
     if method != 'A': assert all(torch.equal(alone[n].x, alone[3].x[:,:n]) for n in (1, 2))
 
+def ridden(recipe, keep=(), seed=0, **kw):
+    "A run of C, MDC and MDC by class, that chooses every second round"
+    data = toy()
+    by_class = dict(each=Multisize(period=2, class_wise=True))
+    members = riders(recipe, data, 3, seed, ('C', 'MDC'), extra=Multisize(period=2), variants=by_class)
+    return ride(Matching(recipe, data, members, seed, keep=keep), **kw)
+
+def same_record(a, b):
+    assert len(a) == len(b) > 0
+    for o,p in zip(a, b):
+        assert (o['round'], o['sizes']) == (p['round'], p['sizes']) and torch.equal(o['distances'], p['distances'])
+        assert o['rates'] is p['rates'] is None or torch.equal(o['rates'], p['rates'])
+
+def test_what_was_kept_on_the_way_is_a_shorter_run():
+    "Images after t rounds, and the record until then, are those of a run of t rounds"
+    long = ridden(TINY.but(rounds=5), keep=(1, 2, 4))
+    for t in (1, 2, 4):
+        short = ridden(TINY.but(rounds=t))
+        for k,m in short.members.items():
+            assert torch.equal(long.history[str(t)][k], m.x.clamp(0, 1))
+            if m.plan: same_record(long.members[k].plan.seen[:len(m.plan.seen)], m.plan.seen)
+
+def test_the_record_of_a_schedule():
+    "Rounds, shapes (one line, or one a class), rates and choices of a run"
+    run = ridden(TINY.but(rounds=4))
+    for k,lines in dict(MDC=1, each=3).items():
+        seen = run.members[k].plan.seen
+        assert [o['round'] for o in seen] == [1, 2, 4] and all(o['distances'].shape == (lines, 2) for o in seen)
+        for before,o in zip(seen, seen[1:]):
+            assert torch.allclose(o['rates'], (o['distances']-before['distances']).abs()/(o['round']-before['round']))
+            assert o['sizes'] == [int(r.argmax())+1 for r in o['rates']]
+    whole,each = (run.members[k].plan.seen[0]['distances'] for k in ('MDC', 'each'))
+    assert torch.allclose(whole, each.mean(0, keepdim=True))              # before anything was chosen
+
+@pytest.mark.parametrize('stop', [1, 3, 5, 6])
+def test_a_kill_loses_nothing_of_the_record(tmp_path, stop):
+    class Killed(Exception): pass
+    left = iter(range(stop))
+    def dies(loss):
+        if next(left, None) is None: raise Killed()
+    recipe,file = TINY.but(rounds=4), tmp_path/'run'
+    with pytest.raises(Killed): ridden(recipe, (2, 3), checkpoint=file, every=0, tick=dies)
+    again,whole = ridden(recipe, (2, 3), checkpoint=file), ridden(recipe, (2, 3))
+    for k in ('MDC', 'each'):
+        a,b = again.members[k].plan, whole.members[k].plan
+        same_record(a.seen, b.seen)
+        assert a.trace == b.trace and a.sizes == b.sizes
+    for t in ('2', '3'): assert all(torch.equal(again.history[t][k], x) for k,x in whole.history[t].items())
+
+@pytest.mark.parametrize('stop', [1, 3, 5])
+@pytest.mark.parametrize('extra', [None, Multisize(period=2)])
+def test_dm_is_killed_and_goes_on(tmp_path, stop, extra):
+    "Distribution matching, one step in each network, ends with the same bytes and distances; MDC on it too"
+    class Killed(Exception): pass
+    left = iter(range(stop))
+    def dies(loss):
+        if next(left, None) is None: raise Killed()
+    recipe = named['dm'].matching.but(network='convnet_d1', rounds=6, batch=8, extra=extra)
+    kw,traces = dict(checkpoint=tmp_path/'dm', every=0), ([], [])
+    with pytest.raises(Killed): match_gradients(recipe, toy(), 3, 0, tick=dies, **kw)
+    again = match_gradients(recipe, toy(), 3, 0, trace=traces[0], **kw)
+    assert again == match_gradients(recipe, toy(), 3, 0, trace=traces[1])
+    assert traces[0] == traces[1] and len(traces[0]) == 6
+
+def test_dm_and_its_multisize_ride_together():
+    "With DM as everywhere: on one trajectory or alone, the same bytes"
+    recipe = named['dm'].matching.but(network='convnet_d1', rounds=4, batch=8)
+    both = together(recipe, toy(), 3, 0, ('C', 'MDC'), extra=Multisize(period=2))
+    assert both['C'][3].x.equal(match_gradients(recipe, toy(), 3, 0).x)
+    assert both['MDC'][3].x.equal(match_gradients(recipe.but(extra=Multisize(period=2)), toy(), 3, 0).x)
+
 def test_refiling_does_not_change_the_run():
     "The released tile order is a relabelling: decoded slots and their moves are the same, wherever a slot is stored"
     data,r = toy(), TINY.but(rate=.05)
@@ -121,6 +193,8 @@ def test_end_to_end(tmp_path):
     assert list(row['scores']) == ['C', 'MDC', 'random'] and row['sizes'] == [1, 3] and row['scores']['MDC']['3']['n'] == 2 and row['scale'] == 'small run'
     assert {k.split('.')[-1] for k in row['changes']} >= {'policy', 'class_wise', 'common', 'rate', 'learn', 'period', 'epochs'}
     assert len(row['chosen']) == 4 and len(row['curve']['MDC']) == 3
+    assert [o['round'] for o in row['seen']] == [1, 2, 4] and all(len(o['distances']) == 2 for o in row['seen'])
+    assert [r for r,_ in row['by_round']['MDC']] == [0, 2, 4] and set(row['by_round']['C'][1][1]) == {'1', '3'}
     file, = folder.glob('mdc-*.safetensors')
     cs = CondensedSet.load(file)
     assert (cs.classes, cs.ipc, cs.factor, cs.meta['method']) == (2, 3, 2, 'mdc') and cs.first(1).images.shape == (8, 3, 8, 8)
