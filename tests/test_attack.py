@@ -497,7 +497,7 @@ def test_choices_that_do_not_go_together(tmp_path, bad, says):
 
 def breaks(*a, **kw): raise RuntimeError('broken')
 
-@pytest.mark.parametrize('module,name', [('report', 'verdict'), ('report', 'grid'), ('edc_runs', 'row'), ('edc_runs', 'with_labels'), ('runs', 'accuracy')])
+@pytest.mark.parametrize('module,name', [('report', 'verdict'), ('report', 'grid'), ('edc_runs', 'row'), ('edc_runs', 'with_labels'), ('students', 'accuracy')])
 def test_what_fails_late_fails_first(tmp_path, monkeypatch, module, name):
     "Whatever breaks at the end of a run breaks before its first stage"
     import dc_nb
