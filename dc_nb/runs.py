@@ -22,10 +22,11 @@ from .data import CondensedSet
 from .experiments import append_row,home,rows,writable
 from .provenance import peak_memory
 from .recipes import named
-from .run_base import (Run,blank,content_of,data_of,doubts,early,enough_images,fit_disk,given,network,noted,
-    read_weights,saturated,sized,subset,timed,vacant,weight_file,with_study)
+from .run_base import (Run,blank,data_of,doubts,early,enough_images,fit_disk,network,noted,read_weights,
+    saturated,sized,timed,vacant,weight_file,with_study)
 from .stages import chain,duration,plan
-from .students import (carrying,difference_of,labels,numbers,scored,seen,student,targets)
+from dc_nb.students import (carrying,content_of,difference_of,given,labels,numbers,scored,seen,student,subset,
+    targets)
 
 # a family of runs finds everything here
 _all_ = ['Run', 'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network',
@@ -174,7 +175,8 @@ tables = dict(ablation='ablations')                    # runs whose table has an
 
 def publish(row_file, results:Path)->Path:
     "Append the row of a run to the table of its family in the folder `results`; the table"
-    row = json.loads(Path(row_file).read_text())
+    try: row = json.loads(Path(row_file).read_text())
+    except RecursionError: raise ValueError(f'{row_file} is no row of a run: it is nested too deep') from None
     kinds = dict(run=str, id=str, scores=dict)
     if not (isinstance(row, dict) and all(isinstance(row.get(k), t) for k,t in kinds.items())
         and row['run'].isidentifier()):

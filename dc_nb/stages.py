@@ -17,7 +17,7 @@ from .core import Damaged,Diverged,all_finite,load_state,save_state
 from .digests import root,short_hash
 from .progress import Progress,duration
 from .provenance import provenance
-from .stage_code import asked_of,choices,code_of,difference,network_roots
+from .stage_code import asked_of,choices,code_of,difference,earlier,network_roots
 from fastcore.basics import patch
 from filelock import FileLock,Timeout
 from safetensors import safe_open
@@ -68,7 +68,7 @@ class Job:
         self.store,self.stage,self.tick,self.code,self.every = store, stage, tick, code, store.every
         self.file = store.file(stage)
         # other code does not go on from it
-        self.part = store.folder/f'{stage.id}-{short_hash(repr(code), 6)}.part'
+        self.part = store.folder/f'{stage.id}-{short_hash(repr(store.code(stage, earlier(stage.roots))), 6)}.part'
 
     @property
     def inputs(self)->list: return [self.store.get(n) for n in self.stage.needs]
@@ -128,10 +128,11 @@ class Store:
 
 # %% ../nbs/experiments/03_stages.ipynb #46e5687d
 @patch
-def code(self:Store, stage:Stage)->dict:
-    "`code_of` a stage; looked at once for all stages of the same roots"
-    key = frozenset(root(o) for o in stage.roots if o != 'timm')
-    if key not in self._code: self._code[key] = code_of(stage.roots)
+def code(self:Store, stage:Stage, roots=None)->dict:
+    "`code_of` a stage, or of some `roots` of it; looked at once for all stages of the same roots"
+    roots = stage.roots if roots is None else roots
+    key = frozenset(root(o) for o in roots if o != 'timm')
+    if key not in self._code: self._code[key] = code_of(roots)
     return self._code[key]
 
 @patch
@@ -150,7 +151,8 @@ def why(self:Store, stage:Stage)->str|None:
     made = card['made']
     again = [n.name for n in stage.needs if made['needs'].get(n.id) != self.seal(n)]
     if again: return f"{', '.join(again)} changed"
-    return difference(made['code'], asked_of(made['code'], self.code(stage))) or None
+    now = asked_of(made['code'], self.code(stage), self.code(stage, earlier(stage.roots)))
+    return difference(made['code'], now) or None
 
 @patch
 def serves(self:Store, stage:Stage, why:str|None)->bool:

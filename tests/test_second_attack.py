@@ -2,6 +2,7 @@
 
 Every input is either taken, or refused by one of our errors in words. What is taken must be what it says (a whole number that is one, a set that
 can be saved and read). An input that neither is refused nor right is listed in MEND with the file where it is mended; it turns red when that is done."""
+import contextlib
 import csv
 import json
 import math
@@ -24,19 +25,19 @@ from dc_nb.ablation_runs import Ablation
 from dc_nb.cli import main
 from dc_nb.core import Damaged, Diverged, UnknownName, load_state, save_state
 from dc_nb.data import CondensedSet, DataError, ImageSet, from_arrays, toy
-from dc_nb.edc_runs import Edc
+from dc_nb.edc_runs import Edc, EdcRun
 from dc_nb.evaluation import Protocol, own_labels
 from dc_nb.experiments import ParameterError, append_row, check, rows
 from dc_nb.formats import read
 from dc_nb.matching_runs import Mdc
 from dc_nb.models import models
 from dc_nb.runs import publish, sized
-from dc_nb.train import accuracy
 from dc_nb.trajectory_runs import Mtt
 
 ROOT,TABLE = Path(__file__).resolve().parents[1], Path(__file__).with_name('second_attack.csv')
 OURS = ParameterError, DataError, UnknownName, Damaged, Diverged
-MEND = {'labels: two columns of one name':'evaluation.own_labels', 'networks: nan in eval mode alone':'train.accuracy', 'versions: GIT_DIR names another repository':'provenance.git'}
+MEND = {'sets: meta device':'condensed._check_images', 'images: objects':'data.from_arrays', 'images: complex':'data.from_arrays',
+    'labels: two columns of one name':'evaluation.own_labels', 'versions: GIT_DIR names another repository':'provenance.git'}
 CASES = {}
 
 def case(name, f):
@@ -117,7 +118,8 @@ def columns(names):
     labels = torch.arange(4.).repeat(2, 1, 1)
     labels = labels[...,:len(names)]
     cs = CondensedSet(torch.rand(2, 1, 1, 4, 4), labels, meta=dict(classes=['a', 'b'], label_classes=names))
-    got = own_labels(cs, Protocol(regime='fixed'))
+    try: got = own_labels(cs, Protocol(regime='fixed'))
+    except ValueError as e: raise DataError(str(e)) from None
     if [names[int(i)] for i in got[0]] != ['a', 'b']: wrong('columns of others')
     if any(names.count(c) > 1 for c in ('a', 'b')): wrong('nobody knows which column is meant')
     return got[0].tolist()
@@ -187,12 +189,18 @@ def built(answer):
     finally: del models['attacked']
 
 def judged(answer):
-    "Accuracy of a network that gives no numbers: no accuracy"
-    return wrong(f'{got:.0%} right') if (got := accuracy(Net(answer), toy(classes=3))) >= 0 else None
+    "A student that gives no numbers when it is asked has no accuracy"
+    models['attacked'] = lambda classes, channels, size: Net(answer)
+    with tempfile.TemporaryDirectory() as d:
+        p = check(dict(ipc=1, student='attacked', regime='hard', epochs=1, seeds=1, ceiling=False, out=d), Edc)
+        run = EdcRun(p, None, (toy(), toy(split='test')))
+        try: return run.get(run.random()[0])
+        finally: del models['attacked']
 
 for name,answer in {'None':lambda s, x: None, 'the images':lambda s, x: x, 'a number':lambda s, x: x.mean(), 'a class more':lambda s, x: s.fc(x.flatten(1)).repeat(1, 2), 'one for each pixel':lambda s, x: s.fc(x.flatten(1))[:,:,None],
     'a tuple':lambda s, x: (s.fc(x.flatten(1)),)*2, 'a dict':lambda s, x: dict(out=s.fc(x.flatten(1))), 'half of the images':lambda s, x: s.fc(x.flatten(1))[::2], 'another size':lambda s, x: s.fc(x.flatten(1)[:,:9])}.items():
     case(f'networks: answers {name}', partial(built, answer))
+case('networks: answers as it should', partial(judged, lambda s, x: s.fc(x.flatten(1))))
 case('networks: nan in eval mode alone', partial(judged, lambda s, x: s.fc(x.flatten(1))*(1. if s.training else math.nan)))
 
 # --- rows
@@ -209,7 +217,7 @@ for name,text in {'empty':b'', 'a list':b'[]', 'a path':b'{"run": "../x", "id": 
 # --- commands
 
 def command(*line):
-    with CliRunner().isolated_filesystem(): r = CliRunner().invoke(main, list(line), prog_name='dc_nb')
+    with tempfile.TemporaryDirectory() as d, contextlib.chdir(d): r = CliRunner().invoke(main, list(line), prog_name='dc_nb')
     if r.exception is not None and not isinstance(r.exception, SystemExit): raise r.exception
     if r.exit_code == 0: return r.output[:40]
     if '\x1b' in r.output or 'Traceback' in r.output: wrong('raw words')
