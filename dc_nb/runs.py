@@ -8,7 +8,7 @@ __all__ = ['published_classes', 'tables', 'origins', 'joined', 'stage_seconds', 
            'said_of', 'publish', 'Run', 'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images',
            'fit_disk', 'given', 'network', 'noted', 'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant',
            'weight_file', 'with_study', 'carrying', 'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student',
-           'targets']
+           'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
@@ -26,12 +26,12 @@ from .run_base import (Run,blank,data_of,doubts,early,enough_images,fit_disk,net
     saturated,sized,timed,vacant,weight_file,with_study)
 from .stages import chain,duration,plan
 from dc_nb.students import (carrying,content_of,difference_of,given,labels,numbers,scored,seen,student,subset,
-    targets)
+    objective_of)
 
 # a family of runs finds everything here
 _all_ = ['Run', 'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network',
     'noted', 'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying',
-    'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'targets']
+    'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #869cbd2f
 def origins(run:Run)->list:

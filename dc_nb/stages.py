@@ -17,7 +17,7 @@ from .core import Damaged,Diverged,all_finite,load_state,save_state
 from .digests import root,short_hash
 from .progress import Progress,duration
 from .provenance import provenance
-from .stage_code import asked_of,choices,code_of,difference,earlier,network_roots
+from .stage_code import asked_of,choices,code_of,difference,network_roots,without_late
 from fastcore.basics import patch
 from filelock import FileLock,Timeout
 from safetensors import safe_open
@@ -68,7 +68,7 @@ class Job:
         self.store,self.stage,self.tick,self.code,self.every = store, stage, tick, code, store.every
         self.file = store.file(stage)
         # other code does not go on from it
-        self.part = store.folder/f'{stage.id}-{short_hash(repr(store.code(stage, earlier(stage.roots))), 6)}.part'
+        self.part = store.folder/f'{stage.id}-{short_hash(repr(store.code(stage, without_late(stage.roots))), 6)}.part'
 
     @property
     def inputs(self)->list: return [self.store.get(n) for n in self.stage.needs]
@@ -151,7 +151,7 @@ def why(self:Store, stage:Stage)->str|None:
     made = card['made']
     again = [n.name for n in stage.needs if made['needs'].get(n.id) != self.seal(n)]
     if again: return f"{', '.join(again)} changed"
-    now = asked_of(made['code'], self.code(stage), self.code(stage, earlier(stage.roots)))
+    now = asked_of(made['code'], self.code(stage), self.code(stage, without_late(stage.roots)))
     return difference(made['code'], now) or None
 
 @patch
