@@ -15,13 +15,14 @@ from typing import Literal
 import matplotlib.pyplot as plt
 from .ablations import ablations
 from .core import table
-from .edc_runs import Edc,EdcRun,synthesis
+from .edc_runs import Edc,EdcRun,brief_study,synthesis
 from .evaluation import Score,paired,score
 from .experiments import families,positive,text
 from .observers import Observer
 from .runs import Run,common_row,numbers,sized,with_study
+from fastcore.basics import patch
 
-# %% ../nbs/experiments/09_ablation_runs.ipynb #10ee68fd
+# %% ../nbs/experiments/09_ablation_runs.ipynb #23635adf
 class Ablation(Edc):
     "The parameters of an ablation of EDC"
     ablation: text = 'zeta'                             # a name of `ablations`, or MODULE:FUNCTION
@@ -30,6 +31,7 @@ class Ablation(Edc):
     equal_bytes: Literal[False] = False
     def checked(self): super().checked(), ablations.find(self.ablation)
 
+# %% ../nbs/experiments/09_ablation_runs.ipynb #ac55d63f
 def variants(run:EdcRun)->dict:
     "{label: study}: the study of the parameters first, under its method's name, then the ablation's"
     family = ablations[run.p.ablation]
@@ -37,36 +39,46 @@ def variants(run:EdcRun)->dict:
     others = family(run.study, planned) if 'planned' in signature(family).parameters else family(run.study)
     return {run.p.method:run.study} | others
 
+# %% ../nbs/experiments/09_ablation_runs.ipynb #c98b0acd
 @families('ablation')
 class AblationRun(EdcRun):
     "Every variant through all stages, with the same seeds"
-    name,parameters = 'ablation', Ablation
+    name,parameters,signs = 'ablation', Ablation, ()
     def __init__(self, p:Ablation):
         super().__init__(p)
         self.variants = variants(self)
         sized({o for s in self.variants.values() for o in (s.protocol.student, *s.observers)}, self.train)
-
-    def trials(self)->dict:
-        "{label: one run of its variant for each seed}; no two runs share a student"
-        def one(study, seed):
-            trial = with_study(self, study, seed=seed)
-            trial.decays = self.together(study)
-            return trial
-        return {k:[one(s, seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
-            for k,s in self.variants.items()}
-
-    def together(self, study)->tuple:
-        "Decays of the variants that differ from `study` in the average alone: one training gives them all"
-        same = lambda s: s.but(protocol__training__ema=study.protocol.training.ema) == study
-        return tuple(s.protocol.training.ema for s in self.variants.values() if same(s)) if self.p.engine == 'here' else ()
 
     @property
     def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
     def stages(self)->list:
         return [s for k,runs in self.trials().items() for run in runs
             for s in (*run.mine(), *(run.random() if k == self.p.method else ()))]
+    def results(self)->dict: return dict(row=ablation_row(self, ablate(self)))
+    def told(self, row:dict)->list: return [ablation_table(row)]
+    def brief(self, stand_in, stand_ins):
+        super().brief(stand_in, stand_ins)
+        self.p = self.p.model_copy(update=dict(runs=1))
+        self.variants = {k:brief_study(s, stand_in, stand_ins) for k,s in self.variants.items()}
 
-# %% ../nbs/experiments/09_ablation_runs.ipynb #fa3a6aa5
+# %% ../nbs/experiments/09_ablation_runs.ipynb #bc0ae076
+@patch
+def trials(self:AblationRun)->dict:
+    "{label: one run of its variant for each seed}; no two runs share a student"
+    def one(study, seed):
+        trial = with_study(self, study, seed=seed)
+        trial.decays = self.together(study)
+        return trial
+    return {k:[one(s, seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
+        for k,s in self.variants.items()}
+
+@patch
+def together(self:AblationRun, study)->tuple:
+    "Decays of the variants that differ from `study` in the average alone: one training gives them all"
+    same = lambda s: s.but(protocol__training__ema=study.protocol.training.ema) == study
+    return tuple(s.protocol.training.ema for s in self.variants.values() if same(s)) if self.p.engine == 'here' else ()
+
+# %% ../nbs/experiments/09_ablation_runs.ipynb #ee6a36e9
 def ablate(run:AblationRun)->dict:
     "{label: Score} over all runs and students; the method as planned first, then the random subset with its recipe, then the variants"
     out = {}
@@ -78,6 +90,7 @@ def ablate(run:AblationRun)->dict:
                 out.setdefault('random', []).append(score(made, [t.get(s) for s in t.random()], t.study.protocol, nets))
     return {k:replace(v[0], accuracies=sum((s.accuracies for s in v), ())) for k,v in out.items()}
 
+# %% ../nbs/experiments/09_ablation_runs.ipynb #32d98ea5
 def set_seconds(run:AblationRun)->dict:
     "{label: {'set': seconds of the synthesis, mean over the runs}}"
     of = lambda t: run.store.cards[synthesis(t).id]['made']['seconds']
@@ -88,6 +101,7 @@ def of_runs(s:Score, runs:int, seeds:int)->Score:
     return s if runs == 1 else replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds
         for i in range(0, s.n, seeds)))
 
+# %% ../nbs/experiments/09_ablation_runs.ipynb #cafc88f5
 def ablation_row(run:AblationRun, found:dict)->dict:
     "One row of results/ablations.jsonl; differences are paired over the runs, or over the students of a single run"
     p,base = run.p, found[run.p.method]
@@ -98,7 +112,7 @@ def ablation_row(run:AblationRun, found:dict)->dict:
         recipes={k:s.key for k,s in run.variants.items()}, runs=p.runs, seeds=p.seeds)
     return row | dict(seconds=set_seconds(run))
 
-# %% ../nbs/experiments/09_ablation_runs.ipynb #4389b1a7
+# %% ../nbs/experiments/09_ablation_runs.ipynb #9db876ed
 def ablation_table(r:dict)->str:
     "Accuracy and paired difference of every variant, as Markdown"
     def one(k, s):
@@ -109,6 +123,7 @@ def ablation_table(r:dict)->str:
             f"difference to {r['method']}, points":g and f"{100*g['gain']:+.1f}{half}"}
     return table([one(k, s) for k,s in r['scores'].items()])
 
+# %% ../nbs/experiments/09_ablation_runs.ipynb #de72dc5d
 def ablation_figure(r:dict):
     "Paired differences with their 95 % intervals, one line a variant; logarithmic beyond two points"
     names = list(r['gains'])[::-1]

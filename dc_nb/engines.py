@@ -52,7 +52,7 @@ def rebuilt(text:str)->tuple:
     import_module(what['module'])                           # registers the family
     kind = families[what['family']]
     run = kind(check(what['parameters'], kind.parameters))
-    return run, {s.id:s for s in chain(*run.stages())}
+    return run, {s.id:s for s in chain(*run.stages(), parts=True)}
 
 # %% ../nbs/experiments/04_engines.ipynb #2e62a7bf
 def _made(text, id, threads, folder, *needs)->list:
@@ -71,12 +71,13 @@ def _made(text, id, threads, folder, *needs)->list:
 
 # %% ../nbs/experiments/04_engines.ipynb #1482e64d
 def unmade(store:Store, stages:list)->list:
-    "Those of the stages (needs first) that are not made, or whose needs are not"
+    "Those of the stages (needs first) that are not made, or whose needs are not; before each the parts that it is joined from"
     made,out = set(), []
-    def served(s):
-        why = store.why(s) if all(n.id in made for n in s.needs) else 'missing'
-        return why is None or store.stale == 'keep' and why != 'missing' and 'damaged' not in why
-    for s in stages: made.add(s.id) if served(s) else out.append(s)
+    def look(s):
+        if all(n.id in made for n in s.needs) and store.serves(s, store.why(s)): return made.add(s.id)
+        for n in s.parts: look(n)
+        out.append(s)
+    for s in stages: look(s)
     return out
 
 # %% ../nbs/experiments/04_engines.ipynb #e1ba6cc7
@@ -114,7 +115,7 @@ def _submitted(r, run, stages, threads, gpus)->dict:
     task = r.remote(num_cpus=threads, num_gpus=gpus, max_retries=lost, retry_exceptions=False)(_made)
     for s in stages:
         refs[s.id] = task.options(name=s.name).remote(text, s.id, threads, folder,
-            *(refs[n.id] for n in s.needs if n.id in refs))
+            *(refs[n.id] for n in (*s.needs, *s.parts) if n.id in refs))
     return {refs[s.id]:s for s in stages}
 
 def _result(r, ref, stage)->list:

@@ -12,6 +12,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
 TINY = dict(ipc=2, observers='convnet_d1,wrn_16_2', observer_epochs=2, iterations=4, batch=10, student='convnet_d1', epochs=3, seeds=2, every=0.)
 TINY_MDC = dict(ipc=3, rounds=3, steps=2, period=1, learn=64, epochs=3, seeds=2, curve=1, every=0.)
+TINY_MTT = dict(ipc=2, network='convnet_d1', student='convnet_d1', experts=2, latest=1, span=1, steps=2, iterations=4, epochs=2, seeds=1, every=0.)
 TINY_ABLATION = dict(ablation='alpha', ipc=2, observers='convnet_d1', observer_epochs=2, iterations=2, batch=10, student='convnet_d1', epochs=2, seeds=1, every=0.)
 
 @pytest.fixture(scope='session')
@@ -27,7 +28,7 @@ def runs(server, tmp_path):
     "runs(name, kind, **changes): all stages with caches in tmp_path/name; `pattern`, `delay`: killed; `copies`: at once; `largest`: file it may write; `signal`, `after`: signalled"
     def ask(name, kind='edc', pattern=None, delay=.1, copies=1, largest=None, signal=None, after=0., **kw):
         more = dict(pattern=pattern, delay=delay) if pattern else dict(signal=signal, after=after) if signal else dict(copies=copies, largest=largest)
-        c = dict(kind=kind, parameters={**dict(edc=TINY, mdc=TINY_MDC, ablation=TINY_ABLATION)[kind], **kw}, folder=str(tmp_path/name), **more)
+        c = dict(kind=kind, parameters={**dict(edc=TINY, mdc=TINY_MDC, mtt=TINY_MTT, ablation=TINY_ABLATION)[kind], **kw}, folder=str(tmp_path/name), **more)
         print(json.dumps(c), file=server.stdin, flush=True)
         return json.loads(server.stdout.readline())
     return ask

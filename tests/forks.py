@@ -17,27 +17,23 @@ import torch
 
 torch.set_num_threads(1)
 
-from dc_nb.ablation_runs import Ablation, AblationRun, ablate, ablation_row
-from dc_nb.edc_runs import Edc, EdcRun, results, synthesis
-from dc_nb.experiments import append_row, check
-from dc_nb.matching_runs import Mdc, MdcRun, size_results
+from dc_nb import ablation_runs, edc_runs, matching_runs, trajectory_runs       # they register their families
+from dc_nb.edc_runs import synthesis
+from dc_nb.experiments import append_row, check, families
+from dc_nb.rehearsal import family_of
 
 
 def work(kind, parameters, folder):
-    p = dict(parameters, out=folder)
-    if kind == 'edc':
-        e = results(EdcRun(check(p, Edc)))
-        e['condensed'].save(folder+'.set')
-    elif kind == 'ablation':
-        run = AblationRun(check(p, Ablation))
-        e = dict(row=ablation_row(run, ablate(run)))
-        last,*_ = list(run.trials().values())[-1]
-        last.get(synthesis(last)).save(folder+'.set')
+    run = families[kind](check(dict(parameters, out=folder), families[kind].parameters))
+    _,results,_,signs,_ = family_of(run)
+    row = results(run)['row']
+    if signs: made = run.main_set()
     else:
-        e = size_results(run := MdcRun(check(p, Mdc)))
-        e['sets']['MDC'][run.p.ipc].save(folder+'.set')
-    Path(folder+'.set.json').write_text(json.dumps(e['row']['scores']))
-    append_row(f'{folder}/rows.jsonl', e['row'])
+        last,*_ = list(run.trials().values())[-1]
+        made = last.get(synthesis(last))
+    made.save(folder+'.set')
+    Path(folder+'.set.json').write_text(json.dumps(row['scores']))
+    append_row(f'{folder}/rows.jsonl', row)
 
 
 def child(kind, parameters, folder, largest=None):

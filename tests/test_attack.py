@@ -5,7 +5,7 @@
 | 1 no number that is none | here: test_divergence, test_absurd_but_finite, test_a_result_that_is_not_finite_is_not_saved, test_the_last_finite_checkpoint_stays, test_weights_that_are_no_numbers |
 | 2 an edited network | here: test_an_edited_network_is_made_again, test_other_shapes_that_are_kept_end_in_a_sentence, test_a_half_trained_network_of_other_code_is_not_resumed; test_stale |
 | 3 what a file names | here: test_hostile_cards, test_hostile_meta, test_a_network_that_the_person_names |
-| 4 verify makes everything anew | here: test_again_reads_no_cache_of_the_run |
+| 4 verify makes everything anew, a score is the set's own | here: test_again_reads_no_cache_of_the_run, test_a_score_is_that_of_the_set |
 | 5 who made a row | here: test_rows_name_each_stage, test_commit_is_that_of_the_package |
 | 6 equal sets, equal files | test_formats: test_the_file_has_the_same_bytes_in_every_process |
 | 7 rows are never glued | here: test_rows_are_never_glued, test_rows_that_many_append, test_rows_of_others_are_refused |
@@ -18,7 +18,7 @@
 | 14 pictures | test_data: test_a_turned_picture_is_turned, test_transparency_is_put_on_white, test_files_that_are_left_out_are_counted |
 | 15 words | here: test_words, test_runs_that_are_too_large, test_a_set_without_metadata, test_a_narrow_terminal, test_waiting_is_seen_in_the_terminal, test_what_a_killed_process_left, test_nothing_stays_behind; test_run_edc: test_bad_input |
 
-Kills and full disks are in test_kills.
+Kills and full disks are in test_kills. A second attack, of 346 other inputs, is test_second_attack; its outcomes are in second_attack.csv.
 """
 import json
 import os
@@ -51,17 +51,21 @@ from dc_nb.recipes import Study,TrajectoryStudy,named
 from dc_nb.rehearsal import rehearse
 from dc_nb.runs import keep,publish,signed
 from dc_nb.stages import Stage,Store
+from dc_nb.trajectory_runs import Mtt,MttRun,trajectory_results
 from test_run_edc import own_data
 
 DATA = toy(n=12), toy(n=12, split='test')
 QUICK = dict(ipc=2, observers='convnet_d1', observer_epochs=3, iterations=2, batch=6, student='convnet_d1', epochs=2, seeds=1, every=0., regime='hard', ceiling=False)
 QUICK_MDC = dict(ipc=2, factor=1, network='convnet_d1', student='convnet_d1', rounds=2, steps=1, period=1, learn=8, epochs=1, seeds=1, curve=0, every=0., compare='MDC')
+QUICK_MTT = dict(ipc=2, network='convnet_d1', student='convnet_d1', experts=1, latest=1, span=1, steps=2, iterations=4, epochs=1, seeds=1, every=0.)
 
 def edc(out, data=DATA, study=None, **kw):
     p = check({**QUICK, **kw, 'out':str(out)}, Edc)
     return EdcRun(p, study and study(EdcRun(p, None, data).study), data)
 
 def mdc(out, **kw): return MdcRun(check({**QUICK_MDC, **kw, 'out':str(out)}, Mdc), None, DATA)
+
+def mtt(out, **kw): return MttRun(check({**QUICK_MTT, **kw, 'out':str(out)}, Mtt), None, DATA)
 
 def said(line, code=1):
     "What a command answers; never a traceback"
@@ -96,23 +100,29 @@ def altered(path, to, **meta):
 
 FAST = partial(optim.SGD, lr=1e8)
 
+def everything(run): return {'edc':edc_runs.results, 'mdc':matching_runs.size_results, 'mtt':trajectory_results}[run.name](run)
+
 @pytest.mark.parametrize('name,make,says', [
     ('a diverged observer', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST)), ('convnet_d1:', 'at step', 'learning rate')),
     ('a diverged observer of many epochs', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST, squeeze__epochs=12)), ('convnet_d1:', 'at step', 'learning rate')),
     ('a diverged student', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=FAST, protocol__training__epochs=10)), ('student', 'at step', 'learning rate')),
     ('a weight beyond floats', lambda out: edc(out, flatness_weight=1e300), ('synthesis', 'at step', 'lower the weight')),
     ('matching at rate 1e38', lambda out: mdc(out, rate=1e38, rounds=4, steps=3), ('matching', 'distance', 'at step', 'lower the rate')),
+    ('trajectories at rate 1e38', lambda out: mtt(out, rate=1e38), ('images', 'at step', 'lower')),
+    ('an expert', lambda out: MttRun(check({**QUICK_MTT, 'out':str(out)}, Mtt), mtt(out).study.but(matching__expert__optimiser=FAST, matching__expert__epochs=8, matching__latest=8), DATA), ('expert', 'at step', 'rate')),
+    ('a student of MTT', lambda out: MttRun(check({**QUICK_MTT, 'out':str(out)}, Mtt), mtt(out).study.but(learned=False, protocol__training__optimiser=FAST, protocol__training__epochs=10), DATA), ('student', 'at step', 'rate')),
     ('a student of MDC', lambda out: MdcRun(check({**QUICK_MDC, 'out':str(out)}, Mdc), mdc(out).study.but(protocol__training__optimiser=FAST, protocol__training__epochs=10), DATA), ('student', 'at step', 'rate')),
 ])
 def test_divergence(tmp_path, name, make, says):
     "Stage, step, term and advice; no set, no row, no file that is not finite"
     run = make(tmp_path)
-    with pytest.raises(Diverged) as e: edc_runs.results(run) if isinstance(run, EdcRun) else matching_runs.size_results(run)
+    with pytest.raises(Diverged) as e: everything(run)
     for s in says: assert s in str(e.value), str(e.value)
     for f in (tmp_path/'cache').glob('*.safetensors'):
         state,_ = load_state(f)
         assert all_finite(state), f.name
-    assert not left(tmp_path, 'set-*') or 'student' in name
+    # the last finite checkpoint stays
+    assert not left(tmp_path, 'set-*.safetensors') or 'student' in name
 
 ADAM = partial(optim.AdamW, weight_decay=0.)
 
@@ -282,6 +292,16 @@ def test_again_reads_no_cache_of_the_run(made, tmp_path, monkeypatch):
         save_state(file, dict(state, x=torch.zeros_like(state['x'])), **card)
         assert 'ok  again       the same bits' in said(['verify', '--again', str(path), '--dataset', run.p.dataset], 0)
     finally: file.write_bytes(before)
+
+def test_a_score_is_that_of_the_set(made, tmp_path):
+    "Two sets of equal pixels, whole images or four tiles each: neither gets the other's score from a cache"
+    cs,p = CondensedSet.load(made[1]), made[0].p
+    def score(factor, out):
+        file = str(tmp_path/f'{factor}.safetensors')
+        CondensedSet(cs.x, None, factor, {k:v for k,v in cs.meta.items() if k in ('classes', 'ids', 'mean', 'std', 'shape')}).save(file)
+        return json.loads(said(['evaluate', file, '--dataset', p.dataset, '--regime', 'hard', '--student', 'convnet_d1', '--seeds', '2', '--epochs', '6', '--out', str(tmp_path/out), '--json'], 0).splitlines()[-1])['set']
+    first = score(1, 'both')
+    assert score(2, 'both') == score(2, 'alone') != first
 
 # 5. A row names who made its stages
 
@@ -477,10 +497,11 @@ def test_seeds(tmp_path, seed):
     except ParameterError as e: assert 'seed' in str(e)
     else: assert p.seed in (2**31, 1) and EdcRun(p, None, DATA).get(runs.subset(EdcRun(p, None, DATA), 1, p.seed)) is not None
 
-@pytest.mark.parametrize('name', [k for k,s in named.items() if not isinstance(s, TrajectoryStudy)])
+@pytest.mark.parametrize('name', named)
 def test_every_recipe_is_rehearsed(tmp_path, name):
     "No false alarm, nothing left, for any recipe that can run"
-    run = edc(tmp_path, method=name, observers='wrn_16_2', iterations=None) if isinstance(named[name], Study) else mdc(tmp_path, method=name)
+    if isinstance(named[name], Study): run = edc(tmp_path, method=name, observers='wrn_16_2', iterations=None)
+    else: run = (mtt if isinstance(named[name], TrajectoryStudy) else mdc)(tmp_path, method=name)
     rehearse(run)
     assert not left(tmp_path) and not run.folder.exists()
 
@@ -497,7 +518,7 @@ def test_choices_that_do_not_go_together(tmp_path, bad, says):
 
 def breaks(*a, **kw): raise RuntimeError('broken')
 
-@pytest.mark.parametrize('module,name', [('report', 'verdict'), ('report', 'grid'), ('edc_runs', 'row'), ('edc_runs', 'with_labels'), ('runs', 'accuracy')])
+@pytest.mark.parametrize('module,name', [('report', 'verdict'), ('report', 'grid'), ('edc_runs', 'row'), ('edc_runs', 'with_labels'), ('students', 'accuracy')])
 def test_what_fails_late_fails_first(tmp_path, monkeypatch, module, name):
     "Whatever breaks at the end of a run breaks before its first stage"
     import dc_nb

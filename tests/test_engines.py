@@ -13,18 +13,20 @@ import torch
 ray = pytest.importorskip('ray')
 from ray.cluster_utils import Cluster
 
-from conftest import TINY,TINY_MDC
+from conftest import TINY,TINY_MDC,TINY_MTT
 from dc_nb.ablation_runs import Ablation,AblationRun
 from dc_nb.core import checksum,flatten,load_state
 from dc_nb.data import DataError
-from dc_nb.edc_runs import Edc,EdcRun
+from dc_nb.edc_runs import Edc,EdcRun,observers,synthesis
 from dc_nb.engines import engines,make_all,unmade
 from dc_nb.experiments import check
 from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.stages import chain
+from dc_nb.synthesis import synthesize
+from dc_nb.trajectory_runs import Mtt,MttRun
 
 ONE = dict(num_cpus=1, object_store_memory=10**8)
-KINDS = dict(edc=(EdcRun, Edc, TINY), mdc=(MdcRun, Mdc, TINY_MDC), ablation=(AblationRun, Ablation, dict(TINY, observers='convnet_d1', ipc=1, seeds=1, ablation='zeta')))
+KINDS = dict(edc=(EdcRun, Edc, TINY), mdc=(MdcRun, Mdc, TINY_MDC), mtt=(MttRun, Mtt, TINY_MTT), ablation=(AblationRun, Ablation, dict(TINY, observers='convnet_d1', ipc=1, seeds=1, ablation='zeta')))
 
 @pytest.fixture(scope='module')
 def cluster():
@@ -113,7 +115,7 @@ def meanwhile(act, folder, pattern):
         return did
     return end
 
-@pytest.mark.parametrize('kind,pattern', [('edc', 'network-*.part'), ('edc', 'observer-*.part'), ('edc', 'set-*.part'), ('edc', 'labels-*.part'), ('edc', 'student-*.part'), ('mdc', 'sets-*.part')])
+@pytest.mark.parametrize('kind,pattern', [('edc', 'network-*.part'), ('edc', 'observer-*.part'), ('edc', 'batch-*.part'), ('edc', 'labels-*.part'), ('edc', 'student-*.part'), ('mdc', 'sets-*.part'), ('mtt', 'set-*.part')])
 def test_a_killed_worker(tmp_path, joined, alone, kind, pattern):
     def kill():
         for pid in (pid for node in joined.list_all_nodes() for pid in at_work(node)):
@@ -122,6 +124,34 @@ def test_a_killed_worker(tmp_path, joined, alone, kind, pattern):
     end = meanwhile(kill, tmp_path, pattern)
     make_all(a_run(tmp_path, kind), 'ray')
     assert len(end()) == 1 and content(tmp_path) == alone(kind)
+
+def test_batches_of_a_synthesis_are_made_side_by_side(tmp_path, joined, alone):
+    "Each is a task of its own; the set is that of one process, and of one loop"
+    run = a_run(tmp_path)
+    assert [s.kind for s in unmade(run.store, chain(*run.stages()))].count('batch') == 2
+    make_all(run, 'ray')
+    assert content(tmp_path) == alone('edc')
+    whole = synthesize(run.study.synthesis, run.train, observers(run), run.p.ipc, run.p.seed)
+    assert run.get(synthesis(run)) == whole
+
+MOMENTS = int(os.environ.get('DC_NB_LOST', 0))
+
+@pytest.mark.skipif(not MOMENTS, reason='DC_NB_LOST=20 loses 20 workers at random moments; lost_workers.csv keeps what came of it')
+@pytest.mark.parametrize('i', range(MOMENTS))
+def test_a_worker_lost_at_any_moment(tmp_path, joined, alone, i):
+    draw = random.Random(i)
+    kind = ('edc', 'mdc', 'mtt', 'ablation')[i%4]
+    moment = draw.uniform(0, 6)
+    def kill():
+        time.sleep(moment)
+        for pid in (pid for node in joined.list_all_nodes() for pid in at_work(node)):
+            os.kill(pid, signal.SIGKILL)
+            return pid
+    end = meanwhile(kill, tmp_path, '*')
+    make_all(a_run(tmp_path, kind), 'ray')
+    hit,same = bool(end()), content(tmp_path) == alone(kind)
+    with Path(__file__).with_name('lost_workers.csv').open('a') as f: f.write(f'{i},{kind},{moment:.2f},{hit},{same}\n')      # moment, seconds, hit, same bytes
+    assert same
 
 def test_a_lost_machine(tmp_path, joined, alone):
     def unplug():

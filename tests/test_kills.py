@@ -1,7 +1,9 @@
 """Signals at random moments: what goes on afterwards ends in the same bytes, and nothing stays behind.
 
-DC_NB_KILLS=60 is the whole campaign (4 by default, over all kinds of work and all signals), DC_NB_KILLS_SEED another draw."""
+DC_NB_KILLS=60 is the whole campaign (5 by default, over all kinds of work and all signals), DC_NB_KILLS_SEED another draw.
+A campaign can be run in pieces (DC_NB_KILLS=12 with seeds 1 to 5): where DC_NB_KILLS is set, each moment adds a line to kills.csv beside this file."""
 import contextlib
+import csv
 import json
 import os
 import random
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,12 +22,13 @@ import pytest
 from conftest import ROOT
 from dc_nb.core import checksum,flatten,load_state
 
-MOMENTS = int(os.environ.get('DC_NB_KILLS', 4))
+MOMENTS = int(os.environ.get('DC_NB_KILLS', 5))
 SEED = int(os.environ.get('DC_NB_KILLS_SEED', 0))
 SIGNALS = ('KILL', 'TERM', 'INT', 'STOP')                          # STOP is followed by CONT
 WORK = dict(                                                       # what most of the time goes into
     edc=('edc', dict(ipc=1, iterations=3, epochs=2, seeds=1, observer_epochs=1)),
     mdc=('mdc', dict(ipc=2, rounds=2, epochs=1, seeds=1)),
+    mtt=('mtt', dict(ipc=2)),
     ablation=('ablation', dict(ipc=1, observer_epochs=1)),
     tables=('edc', dict(ipc=1, observers='convnet_d1', observer_epochs=1, iterations=1, epochs=60, seeds=2)),
 )
@@ -46,11 +50,22 @@ def remains(*folders):
     "What a run that ended should have taken away: locks, checkpoints, clocks, half files"
     return sorted(str(f) for d in folders for f in d.rglob('*') if f.name[0] == '.' or f.suffix in ('.lock', '.part', '.pass', '.seconds'))
 
+def noted(**moment):
+    "A line of the campaign's table, written once the bytes were compared"
+    print(moment, flush=True)
+    if 'DC_NB_KILLS' not in os.environ: return
+    table = Path(__file__).with_name('kills.csv')
+    new = not table.exists()
+    with table.open('a', newline='') as f:
+        w = csv.DictWriter(f, ('seed', 'kind', 'signal', 'moment', 'hit', 'code', 'same'), lineterminator='\n')
+        if new: w.writeheader()
+        w.writerow(dict(moment, seed=SEED))
+
 def moments(n):
     "n times (kind of work, signal, share of its time), each kind and signal equally often"
     draw = random.Random(SEED)
     kinds = list(WORK)
-    return [(kinds[i%4], SIGNALS[(i//4+i)%4], draw.random()) for i in range(n)]
+    return [(kinds[i%len(kinds)], SIGNALS[(i//len(kinds)+i)%4], draw.random()) for i in range(n)]
 
 def test_signals_at_random_moments(tmp_path, runs, record_property):
     "One folder for each kind of work: hit it again and again, go on, compare"
@@ -69,7 +84,8 @@ def test_signals_at_random_moments(tmp_path, runs, record_property):
             r2, = runs(kind, family, **change)
             assert r2['code'] == 0, (kind, name, share, r2['log'])
         table.append(o := dict(kind=kind, signal=name, moment=round(share*length[kind], 2), hit=r['hit'], code=r['code']))
-        print(o, flush=True)
+        same = outcome(tmp_path, kind) == expected[kind] and not remains(tmp_path)
+        noted(**o, same=same)
         assert outcome(tmp_path, kind) == expected[kind], table[-1]
         assert not remains(tmp_path), (table[-1], remains(tmp_path))
         shutil.rmtree(tmp_path/kind)
@@ -136,8 +152,8 @@ def test_signals_to_the_command_line(tmp_path, whole, i):
     assert not psutil.wait_procs(family, 10)[1], 'a kernel outlives its command'
     assert p.returncode in (0, ENDS[name]) and 'Traceback' not in out, (name, p.returncode, out)
     if p.returncode in (130, 143): assert 'interrupted; the same command goes on from here' in out
-    print(dict(kind='command', signal=name, moment=round(moment*length, 2), hit=hit, code=p.returncode))
     again = finished(tmp_path)
+    noted(kind='command', signal=name, moment=round(moment*length, 2), hit=hit, code=p.returncode, same=again[:2] == (content, row))
     assert again[:2] == (content, row)
     assert not remains(tmp_path/'out'), remains(tmp_path/'out')
 

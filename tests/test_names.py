@@ -7,10 +7,10 @@ import dc_nb
 
 LEFT = {
     'load': {'data', 'zoo'}, 'judged': {'door', 'recipes'}, 'fitted': {'models', 'sources'}, 'results': {'edc_runs', 'report'},
-    'student': {'evaluation', 'runs'},
+    'student': {'evaluation', 'students'},
     # the same parts of each loop
     'begin': {'gradient_matching', 'synthesis', 'trajectory_matching'}, 'advance': {'gradient_matching', 'trajectory_matching'},
-    'condensed': {'edc_runs', 'gradient_matching', 'trajectory_matching'},
+    'condensed': {'edc_stages', 'gradient_matching', 'trajectory_matching'},
     # of the two families that serve several sizes
     **{k:{'matching_runs', 'trajectory_runs'} for k in ('compared', 'gathered', 'student_of', 'students')},
     # of each application

@@ -1,7 +1,7 @@
 "A killed run continues to the same bytes; two runs at once and a full disk damage nothing"
 import shutil
 
-STAGES = dict(edc=('network-*.part', 'observer-*.part', 'set-*.part', 'labels-*.part', 'student-*.part'), mdc=('sets-*.part', 'student-*.part'), ablation=('set-*.part', 'labels-*.part', 'student-*.part'))
+STAGES = dict(edc=('network-*.part', 'observer-*.part', 'batch-*.part', 'labels-*.part', 'student-*.part'), mdc=('sets-*.part', 'student-*.part'), mtt=('expert-*.part', 'set-*.part', 'student-*.part'), ablation=('batch-*.part', 'labels-*.part', 'student-*.part'))
 
 def outcome(tmp_path, name): return (tmp_path/f'{name}.set').read_bytes(), (tmp_path/f'{name}.set.json').read_text()
 
@@ -24,6 +24,8 @@ def survives(tmp_path, runs, kind, kills):
 def test_edc_killed_twelve_times(tmp_path, runs): survives(tmp_path, runs, 'edc', 12)
 
 def test_mdc_killed_eight_times(tmp_path, runs): survives(tmp_path, runs, 'mdc', 8)
+
+def test_mtt_killed_six_times(tmp_path, runs): survives(tmp_path, runs, 'mtt', 6)
 
 def test_an_ablation_killed_three_times(tmp_path, runs): survives(tmp_path, runs, 'ablation', 3)
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import ROOT,TINY
 from dc_nb.data import CondensedSet
-from dc_nb.edc_runs import Edc,EdcRun,observer
+from dc_nb.edc_runs import Edc,EdcRun,observer,synthesis
 from dc_nb.experiments import check
 
 NOTEBOOK = str(ROOT/'nbs'/'run_edc.ipynb')
@@ -45,6 +45,19 @@ def test_end_to_end(tmp_path):
     assert list(folder.glob('*.png'))
     text = json.dumps(nb)
     assert 'same recipe' in text and '|█' not in text, 'scores are shown, progress bars are not left behind'
+
+def test_a_run_that_is_watched(tmp_path):
+    "Its page gets losses, the images as they are, and at the end the set; then the browser asks no more"
+    from dc_nb.edc_runs import results
+    from dc_nb.runs import keep,signed
+    run = EdcRun(check(dict(places(tmp_path), **TINY, watch=True), Edc))
+    run.get(synthesis(run))
+    page = (run.out/'watch.html').read_text()
+    assert 'data:image' in page and 'refresh' in page and '>done<' not in page
+    found = results(run)
+    keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
+    page = (run.out/'watch.html').read_text()
+    assert 'data:image' in page and '>done<' in page and 'refresh' not in page
 
 def test_typed_parameters():
     "papermill reads the cell as help: each parameter of the model is there with a comment, and with the same default"

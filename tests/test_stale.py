@@ -17,8 +17,8 @@ RUN = '''
 import json,sys,warnings
 import torch; torch.set_num_threads(1)
 if len(sys.argv) > 3:                                     # another version of torch, as far as the files know
-    from dc_nb import stages
-    stages.versions = lambda: dict(torch=sys.argv[3], torchvision='0')
+    from dc_nb import stage_code
+    stage_code.versions = lambda: dict(torch=sys.argv[3], torchvision='0')
 from dc_nb.edc_runs import Edc,EdcRun,results
 from dc_nb.experiments import check
 run = EdcRun(check(dict(json.loads(sys.argv[1]), out=sys.argv[2]), Edc))
@@ -66,6 +66,13 @@ def test_an_edited_term(copy):
     assert 'synthesis: made by other code (synthesis.label); this stage runs again' in said[0]
     made,said,kept = copy('synthesis', f'return 2*{term}', f'return 3*{term}', stale='keep')
     assert made == set() and not said and 'synthesis.label' in kept['synthesis']
+
+def test_how_accuracy_is_measured(copy):
+    "A number of a network or a student is made again when the measure is another"
+    right,same = 'return int(right)/len(data)', 'return (int(right)+0)/len(data)'
+    made,said,_ = copy('train', right, same)
+    assert {'network', 'student'} <= made and any('train.accuracy' in s for s in said), (made, said)
+    copy('train', same, right)
 
 def test_another_torch_remakes_everything(copy):
     made,said,_ = copy(None, '', '', '9.9')
