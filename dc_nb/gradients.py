@@ -81,7 +81,19 @@ def _gradient(net, weights, x, y, graph, reduction):
     with torch.enable_grad(): loss = F.cross_entropy(wide(net.body(x)), y, reduction=reduction)
     return torch.autograd.grad(loss, list(weights.values()), create_graph=graph)
 
-# %% ../nbs/concepts/11_gradients.ipynb #1cea7139
+# %% ../nbs/concepts/11_gradients.ipynb #07f5190c
+def _all_classes(net, weights, x, y, cuts, held):
+    split = lambda mine: {k:p.detach() for k,p in net.body.named_parameters() if (k in weights) == mine}
+    weights,rest = split(True), split(False)
+    def loss(w, a, b): return F.cross_entropy(wide(functional_call(net.body, {**rest, **w}, (a,))), b, reduction='sum')
+    one = vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
+    sums,done = [],0
+    for c in cuts:
+        with torch.set_grad_enabled(c > held): sums.append(list(one(weights, x[:,done:c], y[:,done:c]).values()))
+        done = c
+    return prefix_means(sums, cuts)
+
+# %% ../nbs/concepts/11_gradients.ipynb #a72ab20f
 def class_gradients(
     net:nn.Module, # `models.create`'s
     weights:dict, # of `net.body`, by name: those that count
@@ -92,18 +104,9 @@ def class_gradients(
     batched:bool=False # all classes at once
 )->list: # for each cut: gradients with a leading axis of classes
     "`prefix_gradients` of several classes"
-    if not batched or coupled(net):
-        each = [prefix_gradients(net, weights, a, b, cuts, held) for a,b in zip(x, y)]
-        return [[torch.stack(ws) for ws in zip(*cut)] for cut in zip(*each)]
-    split = lambda mine: {k:p.detach() for k,p in net.body.named_parameters() if (k in weights) == mine}
-    weights,rest = split(True), split(False)
-    def loss(w, a, b): return F.cross_entropy(wide(functional_call(net.body, {**rest, **w}, (a,))), b, reduction='sum')
-    one = vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
-    sums,done = [],0
-    for c in cuts:
-        with torch.set_grad_enabled(c > held): sums.append(list(one(weights, x[:,done:c], y[:,done:c]).values()))
-        done = c
-    return prefix_means(sums, cuts)
+    if batched and not coupled(net): return _all_classes(net, weights, x, y, cuts, held)
+    each = [prefix_gradients(net, weights, a, b, cuts, held) for a,b in zip(x, y)]
+    return [[torch.stack(ws) for ws in zip(*cut)] for cut in zip(*each)]
 
 # %% ../nbs/concepts/11_gradients.ipynb #ed24c0a7
 def class_means(

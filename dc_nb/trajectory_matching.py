@@ -4,26 +4,26 @@
 
 # %% auto #0
 __all__ = ['expert_training', 'TrajectoryRecipe', 'packed', 'unpacked', 'fresh', 'Expert', 'train_expert', 'train_experts',
-           'student_step', 'distance', 'unroll', 'step_draws', 'Trajectories', 'advance', 'begin', 'condensed',
-           'at_learned_rate', 'match_trajectories']
+           'student_step', 'distance', 'step_draws', 'unroll', 'Moving', 'begin', 'Trajectories', 'meeting', 'walked',
+           'advance', 'snapshot', 'resume', 'condensed', 'at_learned_rate', 'match_trajectories']
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #1c77bd9e
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 
 import torch
 import torch.nn.functional as F
 from .augment import draw,for_images
 from .core import Recipe,checksum,drive,recipe,seed_of,spell,stream
-from .data import CondensedSet
+from .data import CondensedSet,ImageSet
 from .gradient_matching import Sight,real_batch
 from .gradients import coupled,momentum_step,wide
 from .initialization import enough,real
 from .models import create
 from .synthesis import as_float
 from .train import Fit,Training
-from fastcore.basics import patch
-from torch import Tensor,optim
+from torch import Tensor,nn,optim
 from torch.func import functional_call
 from torch.nn.utils import vector_to_parameters
 from torch.utils.checkpoint import checkpoint as recomputed
@@ -57,72 +57,84 @@ class TrajectoryRecipe(Recipe):
     def __post_init__(self):
         if self.memory not in ('step', 'all'): raise ValueError(f"memory = {self.memory!r} is not one of 'step', 'all'")
         if self.horizon > self.expert.epochs:
-            raise ValueError(f"latest {self.latest} and span {self.span} need {self.horizon} epochs of an expert that has {self.expert.epochs}")
+            raise ValueError(f"latest {self.latest} and span {self.span} need {self.horizon} epochs of an expert "
+                f"that has {self.expert.epochs}")
 
     @property
     def horizon(self)->int: return self.latest-1 + self.span          # the last epoch that a student can be asked for
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #b9b34274
-def packed(net)->Tensor:
+def packed(net:nn.Module)->Tensor:
     "All weights of a network's body, one after the other"
     return torch.cat([p.detach().flatten() for p in net.body.parameters()])
 
-def unpacked(net, w:Tensor)->dict:
+def unpacked(net:nn.Module, w:Tensor)->dict:
     "The vector `w` as weights by name, for `functional_call`"
     own = dict(net.body.named_parameters())
     parts = w.split([p.numel() for p in own.values()])
     return {k:o.view(p.shape) for (k,p),o in zip(own.items(), parts)}
 
-# %% ../nbs/concepts/17_trajectory_matching.ipynb #dcb0bb26
-def fresh(recipe:TrajectoryRecipe, data, *names):
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #ef9a094c
+def fresh(recipe:TrajectoryRecipe, data:ImageSet, *names)->nn.Module:
     "A network with random weights of a named stream; refuses one whose steps are more than weights"
     c,h,_ = data.shape
     net = create(recipe.network, len(data.classes), h, c, data.mean, data.std, seed=seed_of(*names)).to(data.y.device)
     if coupled(net):
-        raise ValueError(f"network = {recipe.network!r} is not right: its BatchNorm has statistics that no weight vector holds")
+        raise ValueError(f"network = {recipe.network!r} is not right: "
+            'its BatchNorm has statistics that no weight vector holds')
     return net
 
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #507ca284
 class Expert(Fit):
     "A network that learns from real images and keeps its weights after every epoch; a loop for `core.drive`"
-    def __init__(self, recipe:TrajectoryRecipe, data, seed:int):
+    def __init__(self, recipe:TrajectoryRecipe, data:ImageSet, seed:int):
         training = recipe.expert.but(epochs=recipe.horizon, views=for_images(recipe.expert.views, data))
         super().__init__(fresh(recipe, data, seed, 'expert'), data, training, seed, after=self.note)
         self.path = [packed(self.net)]
 
-    def note(self, epoch, net): self.path.append(packed(net))
+    def note(self, epoch:int, net:nn.Module): self.path.append(packed(net))
     def state(self)->dict: return dict(super().state(), path=self.path)
     def restore(self, state:dict):
         super().restore(state)
         self.path = [o.to(self.data.y.device) for o in state['path']]
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #97cd3826
-def train_expert(recipe:TrajectoryRecipe, data, seed:int, **kw)->Tensor:
+def train_expert(recipe:TrajectoryRecipe, data:ImageSet, seed:int, **kw)->Tensor:
     "Weights before training and after each epoch, horizon + 1 x weights; `kw` goes to `core.drive`"
     return torch.stack(drive(Expert(recipe, data, seed), **kw).path)
 
-def train_experts(recipe:TrajectoryRecipe, data, seed:int)->list:
+def train_experts(recipe:TrajectoryRecipe, data:ImageSet, seed:int)->list:
     "As many experts as the recipe asks for"
     return [train_expert(recipe, data, seed_of(seed, 'expert', i)) for i in range(recipe.experts)]
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #561bebf2
 def student_step(
-    net, # gives the form of the network; its own weights are not used
+    net:nn.Module, # gives the form of the network; its own weights are not used
     w:Tensor, # all weights
     x:Tensor, # n x C x H x W, normalised and viewed
     y:Tensor, # n labels
-    size # of the step
+    size:Tensor # of the step
 )->Tensor: # all weights
     "One step of gradient descent as a function (MTT, Alg. 1, line 10)"
     loss = F.cross_entropy(wide(functional_call(net.body, unpacked(net, w), (x,))), y)
     return w - size*torch.autograd.grad(loss, w, create_graph=True)[0]
 
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #69e3c6bf
 def distance(student:Tensor, start:Tensor, target:Tensor)->Tensor:
     "How far the student is from where it should be, in units of the way (MTT, Eq. 2)"
     return (student-target).square().sum()/(start-target).square().sum()
 
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #4839bdda
+def step_draws(n:int, recipe:TrajectoryRecipe, seed:int, at:int, name:str='student')->list:
+    "(indices, view) of every step of iteration `at` over `n` images: shuffled passes, each batch with views of its own"
+    size,laps = min(recipe.batch or n, n), []
+    while len(laps) < recipe.steps: laps += torch.randperm(n, generator=stream(seed, name, at, len(laps))).split(size)
+    return [(idx, draw(recipe.views, len(idx), stream(seed, name, 'views', at, i)))
+        for i,idx in enumerate(laps[:recipe.steps])]
+
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #15188367
 def unroll(
-    net,
+    net:nn.Module, # gives the form of the network
     start:Tensor, # weights that the student begins with
     x:Tensor, # n x C x H x W, normalised
     y:Tensor, # n labels
@@ -138,28 +150,43 @@ def unroll(
             preserve_rng_state=False) if memory == 'step' else one(w, x, size, idx, view)
     return w
 
-# %% ../nbs/concepts/17_trajectory_matching.ipynb #4839bdda
-def step_draws(n:int, recipe:TrajectoryRecipe, seed:int, at:int, name:str='student')->list:
-    "(indices, view) of every step of iteration `at` over `n` images: shuffled passes, each batch with views of its own"
-    size,laps = min(recipe.batch or n, n), []
-    while len(laps) < recipe.steps: laps += torch.randperm(n, generator=stream(seed, name, at, len(laps))).split(size)
-    return [(idx, draw(recipe.views, len(idx), stream(seed, name, 'views', at, i)))
-        for i,idx in enumerate(laps[:recipe.steps])]
-
-# %% ../nbs/concepts/17_trajectory_matching.ipynb #5add9904
-class Trajectories:
-    "A run of loop 3; a loop for `core.drive`. `experts[i][t]` is the weight vector of expert i after t epochs"
-    terms,advice = ('the distance to the expert',), 'lower the rate of the images, or that of the step size'
-    def __init__(self, recipe:TrajectoryRecipe, data, start:Tensor, experts, seed:int, keep=()):
-        self.recipe,self.data,self.experts,self.seed = recipe, data, experts, seed
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #b1f320b2
+class Moving:
+    "The images of a run and the step size of its students: they move together"
+    def __init__(self, recipe:TrajectoryRecipe, data:ImageSet, start:Tensor):
+        self.recipe,self.data,self.std = recipe, data, torch.tensor(data.std).to(start)[:,None,None]
         self.x,self.velocity = start.clone(), torch.zeros_like(start)              # classes x ipc x C x H x W in [0,1]
         self.classes,self.ipc = start.shape[:2]
         self.size = torch.tensor(recipe.step_size).to(start)
         self.pull = torch.zeros_like(self.size)                 # velocity of the step size
-        self.std = torch.tensor(data.std).to(start)[:,None,None]
+        self.plan = recipe.extra.begin(self.classes, self.ipc) if recipe.extra else None
+
+    def counts(self, of:Callable)->Tensor: return torch.tensor([*map(of, range(self.classes))], device=self.x.device)
+    @torch.no_grad()
+    def move(self, of_x:Tensor, of_size:Tensor):
+        "A momentum step of images and step size; images that `extra` holds stay"
+        r,x,still = self.recipe, self.x, None
+        if self.plan and not self.plan.drifts:
+            still = (torch.arange(self.ipc, device=x.device) < self.counts(self.plan.held)[:,None])[...,None,None,None]
+            of_x = of_x*~still
+        momentum_step(x, self.velocity, of_x*self.std**2, r.rate, r.momentum, still=still)
+        momentum_step(self.size, self.pull, of_size, r.step_rate, r.momentum)
+        if r.clamp: x.clamp_(0, 1)
+
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #0b36dd21
+def begin(recipe:TrajectoryRecipe, data:ImageSet, ipc:int, seed:int)->Tensor:
+    "The images that a run starts from: classes x ipc x C x H x W"
+    return recipe.start(data, ipc, stream(seed, 'start')).to(data.y.device)
+
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #5add9904
+class Trajectories(Moving):
+    "A run of loop 3; a loop for `core.drive`. `experts[i][t]` is the weight vector of expert i after t epochs"
+    terms,advice = ('the distance to the expert',), 'lower the rate of the images, or that of the step size'
+    def __init__(self, recipe:TrajectoryRecipe, data:ImageSet, start:Tensor, experts:list, seed:int, keep:tuple=()):
+        super().__init__(recipe, data, start)
+        self.experts,self.seed = experts, seed
         # one layout: instance norm wants it, in second derivatives above all
         self.net = fresh(recipe, data, seed, 'form').to(memory_format=torch.contiguous_format)
-        self.plan = recipe.extra.begin(self.classes, self.ipc) if recipe.extra else None
         self.at,self.trace,self.sizes = 0, [], []
         self.keep,self.history = keep, {}                    # after these iterations the images are copied to `history`
         ends = checksum({str(i):e[recipe.horizon] for i,e in enumerate(experts)} | dict(start=start))
@@ -168,54 +195,48 @@ class Trajectories:
     @property
     def done(self)->bool: return self.at >= self.recipe.iterations
     def advance(self)->Tensor: return advance(self)
-    def decode(self, x): return x                            # stored images are training images: no tiles
+    def state(self)->dict: return snapshot(self)
+    def restore(self, state:dict): resume(self, state)
+    def decode(self, x:Tensor)->Tensor: return x             # stored images are training images: no tiles
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #80f8246a
-@patch
-def meeting(self:Trajectories)->tuple:
+def meeting(run:Trajectories)->tuple[Tensor,Tensor]:
     "(weights that the student starts from, weights that it should reach): an expert and an epoch are drawn"
-    r,g = self.recipe, stream(self.seed, 'meeting', self.at)
-    e,t = [int(torch.randint(n, (1,), generator=g)) for n in (len(self.experts), r.latest)]
-    return tuple(self.experts[e][o].to(self.x) for o in (t, t+r.span))
+    r,g = run.recipe, stream(run.seed, 'meeting', run.at)
+    e,t = [int(torch.randint(n, (1,), generator=g)) for n in (len(run.experts), r.latest)]
+    return tuple(run.experts[e][o].to(run.x) for o in (t, t+r.span))
 
-@patch
-def walked(self:Trajectories, x, size, start, target, first=None)->Tensor:
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #46244497
+def walked(run:Trajectories, x:Tensor, size:Tensor, start:Tensor, target:Tensor, first:Tensor|None=None)->Tensor:
     "The distance of a student that walks over the first `first[c]` images of each class; None: over all"
-    ranks = torch.arange(self.ipc, device=x.device).expand(self.classes, -1)
+    ranks = torch.arange(run.ipc, device=x.device).expand(run.classes, -1)
     seen = torch.ones_like(ranks, dtype=torch.bool) if first is None else ranks < first[:,None]
-    y = torch.arange(self.classes, device=x.device)[:,None].expand_as(ranks)[seen]
-    draws = step_draws(len(y), self.recipe, self.seed, self.at, 'student' if first is None else 'student of the subset')
-    return distance(unroll(self.net, start, self.net.normalise(x[seen]), y, size, draws, self.recipe.memory), start,
-        target)
+    y = torch.arange(run.classes, device=x.device)[:,None].expand_as(ranks)[seen]
+    draws = step_draws(len(y), run.recipe, run.seed, run.at, 'student' if first is None else 'student of the subset')
+    end = unroll(run.net, start, run.net.normalise(x[seen]), y, size, draws, run.recipe.memory)
+    return distance(end, start, target)
 
-# %% ../nbs/concepts/17_trajectory_matching.ipynb #9a5898a9
-@patch
-@torch.no_grad()
-def move(self:Trajectories, of_x, of_size):
-    "A momentum step of images and step size; images that `extra` holds stay"
-    r,still = self.recipe, None
-    if self.plan and not self.plan.drifts:
-        still = (torch.arange(self.ipc, device=of_x.device) < self.counts(self.plan.held)[:,None])[...,None,None,None]
-        of_x = of_x*~still
-    momentum_step(self.x, self.velocity, of_x*self.std**2, r.rate, r.momentum, still=still)
-    momentum_step(self.size, self.pull, of_size, r.step_rate, r.momentum)
-    if r.clamp: self.x.clamp_(0, 1)
-
-@patch
-def counts(self:Trajectories, of)->Tensor:
-    "`of(c)` of every class"
-    return torch.tensor([of(c) for c in range(self.classes)], device=self.x.device)
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #f203202d
+def _watch(run:Trajectories, start:Tensor, n:int=64):
+    "Let the `extra` look at the images and `n` real ones of every class, through the network of the student's start"
+    round = run.at//run.recipe.round
+    if not (run.plan and run.plan.watches(round)): return
+    vector_to_parameters(start, run.net.body.parameters())
+    plain = draw((), 1, None)
+    for c in range(run.classes):
+        seen = run.net.normalise(run.data.take(real_batch(run.data, c, n, run.seed, run.at))[0])
+        run.plan.look(Sight(run.net, dict(run.net.body.named_parameters()), c, plain, seen, [], run.decode), run.x[c])
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #c0ff78bf
 def advance(run:Trajectories)->Tensor:
     "One iteration: a student walks, images and step size move. The distance of the whole set"
-    start,target = run.meeting()
+    start,target = meeting(run)
     x,size = run.x.clone().requires_grad_(), run.size.clone().requires_grad_()
     with torch.enable_grad():
-        loss = total = run.walked(x, size, start, target)
+        loss = total = walked(run, x, size, start, target)
         if run.plan:
             first = run.counts(run.plan.size)
-            if first.min() > 0: total = loss + run.walked(x, size, start, target, first)
+            if first.min() > 0: total = loss + walked(run, x, size, start, target, first)
         grads = torch.autograd.grad(total, (x, size))
     _watch(run, start)
     run.move(*grads)
@@ -226,39 +247,22 @@ def advance(run:Trajectories)->Tensor:
     if run.plan and run.at % run.recipe.round == 0: run.plan.close(run.at//run.recipe.round-1, run)
     return run.trace[-1]
 
-# %% ../nbs/concepts/17_trajectory_matching.ipynb #f203202d
-def _watch(run:Trajectories, start:Tensor, n=64):
-    "Let the `extra` look at the images and `n` real ones of every class through the network that the student starts from"
-    round = run.at//run.recipe.round
-    if not (run.plan and run.plan.watches(round)): return
-    vector_to_parameters(start, run.net.body.parameters())
-    plain = draw((), 1, None)
-    for c in range(run.classes):
-        seen = run.net.normalise(run.data.take(real_batch(run.data, c, n, run.seed, run.at))[0])
-        run.plan.look(Sight(run.net, dict(run.net.body.named_parameters()), c, plain, seen, [], run.decode), run.x[c])
-
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #d0256d7b
-@patch
-def state(self:Trajectories)->dict:
+def snapshot(run:Trajectories)->dict:
     "Everything that a later step depends on"
     stacked = lambda o: torch.stack(o) if o else None
-    return dict(x=self.x, velocity=self.velocity, size=self.size, pull=self.pull, at=self.at, trace=stacked(self.trace),
-        sizes=stacked(self.sizes), history=self.history, plan=self.plan.state() if self.plan else None)
+    return dict(x=run.x, velocity=run.velocity, size=run.size, pull=run.pull, at=run.at, trace=stacked(run.trace),
+        sizes=stacked(run.sizes), history=run.history, plan=run.plan.state() if run.plan else None)
 
-@patch
-def restore(self:Trajectories, state:dict):
-    "Stand where `state` was taken"
-    device = self.x.device
-    for k in ('x', 'velocity', 'size', 'pull'): setattr(self, k, state[k].to(device))
-    self.at,self.trace,self.sizes = state['at'], list(state['trace'].to(device)), list(state['sizes'].to(device))
-    self.history = {k:v.to(device) for k,v in state['history'].items()}
-    if self.plan: self.plan.restore(state['plan'], device)
+def resume(run:Trajectories, state:dict):
+    "Stand where the snapshot was taken"
+    device = run.x.device
+    for k in ('x', 'velocity', 'size', 'pull'): setattr(run, k, state[k].to(device))
+    run.at,run.trace,run.sizes = state['at'], list(state['trace'].to(device)), list(state['sizes'].to(device))
+    run.history = {k:v.to(device) for k,v in state['history'].items()}
+    if run.plan: run.plan.restore(state['plan'], device)
 
-# %% ../nbs/concepts/17_trajectory_matching.ipynb #212017d7
-def begin(recipe:TrajectoryRecipe, data, ipc:int, seed:int)->Tensor:
-    "The images that a run starts from: classes x ipc x C x H x W"
-    return recipe.start(data, ipc, stream(seed, 'start')).to(data.y.device)
-
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #2f6ac872
 def condensed(run:Trajectories, **meta)->CondensedSet:
     "The set that a run holds; its card names the learned step size"
     r = run.recipe
@@ -266,24 +270,26 @@ def condensed(run:Trajectories, **meta)->CondensedSet:
         step_size=run.size.item())
     return CondensedSet(r.store(run.x.clamp(0, 1)).cpu(), meta=card|meta)
 
+# %% ../nbs/concepts/17_trajectory_matching.ipynb #e3aefe07
 def at_learned_rate(training:Training, condensed:CondensedSet)->Training:
     "The training of a student at the step size that the set has learned (MTT, Sec. 3.3)"
     size,opt = condensed.meta.get('step_size'), training.optimiser
     if not size or size <= 0:
-        raise ValueError(f"step_size {size} of the set is no learning rate; lower step_rate, or judge the set without it (learned=False)")
+        raise ValueError(f"step_size {size} of the set is no learning rate; lower step_rate, "
+            'or judge the set without it (learned=False)')
     return training.but(optimiser=partial(getattr(opt, 'func', opt), *getattr(opt, 'args', ()),
         **{**getattr(opt, 'keywords', {}), 'lr':size}))
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #fea98264
 def match_trajectories(
     recipe:TrajectoryRecipe,
-    images, # the training `ImageSet`
+    images:ImageSet, # the training `ImageSet`
     ipc:int, # images a class
     seed:int,
-    experts=None, # what `train_experts` gives; None: they are trained now
-    checkpoint=None, # a path: continue from it, write it now and then
+    experts:list|None=None, # what `train_experts` gives; None: they are trained now
+    checkpoint:str|PathLike|None=None, # a path: continue from it, write it now and then
     every:float=30., # seconds between two checkpoints
-    tick=None, # called with the distance of each iteration, resumed ones too
+    tick:Callable|None=None, # called with the distance of each iteration, resumed ones too
     trace:list|None=None # filled with the distance of every iteration
 )->CondensedSet:
     "Loop 3: condense `images` to `ipc` images a class (MTT)"
