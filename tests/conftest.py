@@ -12,7 +12,8 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
 TINY = dict(ipc=2, observers='convnet_d1,wrn_16_2', observer_epochs=2, iterations=4, batch=10, student='convnet_d1', epochs=3, seeds=2, every=0.)
 TINY_MDC = dict(ipc=3, rounds=3, steps=2, period=1, learn=64, epochs=3, seeds=2, curve=1, every=0.)
-TINY_ABLATION = dict(ablation='alpha', ipc=2, observers='convnet_d1', observer_epochs=2, iterations=2, batch=10, student='convnet_d1', epochs=2, seeds=1, every=0.)
+TINY_ABLATION = dict(ablation='alpha', ipc=2, observers='convnet_d1', observer_epochs=2, iterations=2, batch=10,
+    student='convnet_d1', epochs=2, seeds=1, every=0.)
 
 @pytest.fixture(scope='session')
 def server():
@@ -20,11 +21,13 @@ def server():
     env = dict(os.environ, OMP_NUM_THREADS='1', TQDM_DISABLE='1')
     p = subprocess.Popen([sys.executable, str(ROOT/'tests'/'forks.py')], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
     yield p
-    p.stdin.close(); p.wait(timeout=30)
+    p.stdin.close()
+    p.wait(timeout=30)
 
 @pytest.fixture
 def runs(server, tmp_path):
-    "runs(name, kind, **changes): all stages with caches in tmp_path/name; `pattern`, `delay`: killed; `copies`: at once; `largest`: file it may write; `signal`, `after`: signalled"
+    """runs(name, kind, **changes): all stages with caches in tmp_path/name; `pattern`, `delay`: killed; `copies`: at
+    once; `largest`: file it may write; `signal`, `after`: signalled"""
     def ask(name, kind='edc', pattern=None, delay=.1, copies=1, largest=None, signal=None, after=0., **kw):
         more = dict(pattern=pattern, delay=delay) if pattern else dict(signal=signal, after=after) if signal else dict(copies=copies, largest=largest)
         c = dict(kind=kind, parameters={**dict(edc=TINY, mdc=TINY_MDC, ablation=TINY_ABLATION)[kind], **kw}, folder=str(tmp_path/name), **more)

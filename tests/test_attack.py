@@ -1,22 +1,33 @@
-"""Inputs that should not get through, with what each must end in. The numbers are those of issue 13; each line of it is held by:
+"""Inputs that should not get through, with what each must end in. The numbers are those of issue 13; each line of it
+is held by these tests:
 
-| line | tests |
-| --- | --- |
-| 1 no number that is none | here: test_divergence, test_absurd_but_finite, test_a_result_that_is_not_finite_is_not_saved, test_the_last_finite_checkpoint_stays, test_weights_that_are_no_numbers |
-| 2 an edited network | here: test_an_edited_network_is_made_again, test_other_shapes_that_are_kept_end_in_a_sentence, test_a_half_trained_network_of_other_code_is_not_resumed; test_stale |
-| 3 what a file names | here: test_hostile_cards, test_hostile_meta, test_a_network_that_the_person_names |
-| 4 verify makes everything anew | here: test_again_reads_no_cache_of_the_run |
-| 5 who made a row | here: test_rows_name_each_stage, test_commit_is_that_of_the_package |
-| 6 equal sets, equal files | test_formats: test_the_file_has_the_same_bytes_in_every_process |
-| 7 rows are never glued | here: test_rows_are_never_glued, test_rows_that_many_append, test_rows_of_others_are_refused |
-| 8 contents of lazy sets | test_data: test_a_repainted_file_changes_the_checksum, test_content_is_read_once |
-| 9 foreign texts | here: test_words_of_a_file_command_no_terminal; test_formats: test_what_is_shown_is_printable_and_what_is_escaped_is_only_text, test_a_card_cannot_write_into_the_readme, test_errors_do_not_show_raw_text |
-| 10 classes of one name, files in others' places | here: test_a_whole_file_in_the_place_of_another, test_a_damaged_table_is_made_again; test_data: test_two_classes_of_one_name_are_not_confused |
-| 11 sentences | here: test_cards_of_wrong_types to test_full_disk_when_rows_are_appended; test_kills: test_a_full_disk_from_the_command_line |
-| 12 late needs are tried first | here: test_class_names, test_data_names, test_seeds, test_every_recipe_is_rehearsed, test_what_fails_late_fails_first; test_data: npz_two_channels, npz_four_channels |
-| 13 memory | test_data: test_loading_takes_the_size_of_the_images_and_statistics_take_little; test_formats: native_decodes_huge, npz_bomb, pt_claims_more, test_an_inflated_file_is_refused_before_it_is_unpacked |
-| 14 pictures | test_data: test_a_turned_picture_is_turned, test_transparency_is_put_on_white, test_files_that_are_left_out_are_counted |
-| 15 words | here: test_words, test_runs_that_are_too_large, test_a_set_without_metadata, test_a_narrow_terminal, test_waiting_is_seen_in_the_terminal, test_what_a_killed_process_left, test_nothing_stays_behind; test_run_edc: test_bad_input |
+1. no number that is none: here: test_divergence, test_absurd_but_finite,
+   test_a_result_that_is_not_finite_is_not_saved, test_the_last_finite_checkpoint_stays,
+   test_weights_that_are_no_numbers
+2. an edited network: here: test_an_edited_network_is_made_again, test_other_shapes_that_are_kept_end_in_a_sentence,
+   test_a_half_trained_network_of_other_code_is_not_resumed; test_stale
+3. what a file names: here: test_hostile_cards, test_hostile_meta, test_a_network_that_the_person_names
+4. verify makes everything anew: here: test_again_reads_no_cache_of_the_run
+5. who made a row: here: test_rows_name_each_stage, test_commit_is_that_of_the_package
+6. equal sets, equal files: test_formats: test_the_file_has_the_same_bytes_in_every_process
+7. rows are never glued: here: test_rows_are_never_glued, test_rows_that_many_append, test_rows_of_others_are_refused
+8. contents of lazy sets: test_data: test_a_repainted_file_changes_the_checksum, test_content_is_read_once
+9. foreign texts: here: test_words_of_a_file_command_no_terminal; test_formats:
+   test_what_is_shown_is_printable_and_what_is_escaped_is_only_text, test_a_card_cannot_write_into_the_readme,
+   test_errors_do_not_show_raw_text
+10. classes of one name, files in others' places: here: test_a_whole_file_in_the_place_of_another,
+   test_a_damaged_table_is_made_again; test_data: test_two_classes_of_one_name_are_not_confused
+11. sentences: here: test_cards_of_wrong_types to test_full_disk_when_rows_are_appended; test_kills:
+   test_a_full_disk_from_the_command_line
+12. late needs are tried first: here: test_class_names, test_data_names, test_seeds, test_every_recipe_is_rehearsed,
+   test_what_fails_late_fails_first; test_data: npz_two_channels, npz_four_channels
+13. memory: test_data: test_loading_takes_the_size_of_the_images_and_statistics_take_little; test_formats:
+   native_decodes_huge, npz_bomb, pt_claims_more, test_an_inflated_file_is_refused_before_it_is_unpacked
+14. pictures: test_data: test_a_turned_picture_is_turned, test_transparency_is_put_on_white,
+   test_files_that_are_left_out_are_counted
+15. words: here: test_words, test_runs_that_are_too_large, test_a_set_without_metadata, test_a_narrow_terminal,
+   test_waiting_is_seen_in_the_terminal, test_what_a_killed_process_left, test_nothing_stays_behind; test_run_edc:
+   test_bad_input
 
 Kills and full disks are in test_kills.
 """
@@ -29,6 +40,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,13 +61,15 @@ from dc_nb.ablation_runs import Ablation,AblationRun
 from dc_nb.ablations import ablations,mdc_ablations
 from dc_nb.recipes import Study,TrajectoryStudy,named
 from dc_nb.rehearsal import rehearse
-from dc_nb.runs import keep,publish,signed
+from dc_nb.runs import keep,signed
 from dc_nb.stages import Stage,Store
 from test_run_edc import own_data
 
 DATA = toy(n=12), toy(n=12, split='test')
-QUICK = dict(ipc=2, observers='convnet_d1', observer_epochs=3, iterations=2, batch=6, student='convnet_d1', epochs=2, seeds=1, every=0., regime='hard', ceiling=False)
-QUICK_MDC = dict(ipc=2, factor=1, network='convnet_d1', student='convnet_d1', rounds=2, steps=1, period=1, learn=8, epochs=1, seeds=1, curve=0, every=0., compare='MDC')
+QUICK = dict(ipc=2, observers='convnet_d1', observer_epochs=3, iterations=2, batch=6, student='convnet_d1', epochs=2,
+    seeds=1, every=0., regime='hard', ceiling=False)
+QUICK_MDC = dict(ipc=2, factor=1, network='convnet_d1', student='convnet_d1', rounds=2, steps=1, period=1, learn=8,
+    epochs=1, seeds=1, curve=0, every=0., compare='MDC')
 
 def edc(out, data=DATA, study=None, **kw):
     p = check({**QUICK, **kw, 'out':str(out)}, Edc)
@@ -98,11 +112,15 @@ FAST = partial(optim.SGD, lr=1e8)
 
 @pytest.mark.parametrize('name,make,says', [
     ('a diverged observer', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST)), ('convnet_d1:', 'at step', 'learning rate')),
-    ('a diverged observer of many epochs', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST, squeeze__epochs=12)), ('convnet_d1:', 'at step', 'learning rate')),
-    ('a diverged student', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=FAST, protocol__training__epochs=10)), ('student', 'at step', 'learning rate')),
+    ('a diverged observer of many epochs', lambda out: edc(out,
+    study=lambda s: s.but(squeeze__optimiser=FAST, squeeze__epochs=12)), ('convnet_d1:', 'at step', 'learning rate')),
+    ('a diverged student', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=FAST,
+    protocol__training__epochs=10)), ('student', 'at step', 'learning rate')),
     ('a weight beyond floats', lambda out: edc(out, flatness_weight=1e300), ('synthesis', 'at step', 'lower the weight')),
     ('matching at rate 1e38', lambda out: mdc(out, rate=1e38, rounds=4, steps=3), ('matching', 'distance', 'at step', 'lower the rate')),
-    ('a student of MDC', lambda out: MdcRun(check({**QUICK_MDC, 'out':str(out)}, Mdc), mdc(out).study.but(protocol__training__optimiser=FAST, protocol__training__epochs=10), DATA), ('student', 'at step', 'rate')),
+    ('a student of MDC', lambda out: MdcRun(check({**QUICK_MDC, 'out':str(out)}, Mdc),
+    mdc(out).study.but(protocol__training__optimiser=FAST, protocol__training__epochs=10), DATA),
+    ('student', 'at step', 'rate')),
 ])
 def test_divergence(tmp_path, name, make, says):
     "Stage, step, term and advice; no set, no row, no file that is not finite"
@@ -117,7 +135,9 @@ def test_divergence(tmp_path, name, make, says):
 ADAM = partial(optim.AdamW, weight_decay=0.)
 
 @pytest.mark.parametrize('name,make,says', [
-    ('a loss beyond the rounding of what there is to learn', lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=partial(ADAM, lr=1e8), protocol__training__epochs=6)), 'a network that says nothing has 1.1: lower the learning rate'),
+    ('a loss beyond the rounding of what there is to learn',
+    lambda out: edc(out, study=lambda s: s.but(protocol__training__optimiser=partial(ADAM, lr=1e8),
+    protocol__training__epochs=6)), 'a network that says nothing has 1.1: lower the learning rate'),
     ('images beyond the rounding of a pixel', lambda out: mdc(out, rate=1e16, rounds=2, steps=2), 'lower the rate of the images'),
 ], ids=lambda o: o if isinstance(o, str) else '')
 def test_absurd_but_finite(tmp_path, name, make, says):
@@ -133,7 +153,9 @@ def test_a_doubt_is_in_the_row_and_in_the_last_lines(tmp_path, rate, doubtful):
     mine = [o for o in found['row']['doubts'] if o.startswith('student, ') and 'the loss ends at ' in o]
     last = keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     assert (bool(mine), 'doubts   student' in last) == (doubtful, doubtful), found['row']['doubts']
-    if doubtful: assert edc_runs.results(edc(tmp_path, observer_epochs=6, study=lambda s: run.study))['row']['doubts'] == found['row']['doubts'], 'from the cache, too'
+    if doubtful:
+        assert edc_runs.results(edc(tmp_path, observer_epochs=6,
+            study=lambda s: run.study))['row']['doubts'] == found['row']['doubts'], 'from the cache, too'
 
 def test_a_result_that_is_not_finite_is_not_saved(tmp_path):
     stage = Stage('x', 'mine', (), lambda job: job.save(dict(x=torch.tensor([0., float('nan')]))))
@@ -200,7 +222,8 @@ def test_an_edited_network_is_made_again(tmp_path, own):
 
 def test_other_shapes_that_are_kept_end_in_a_sentence(tmp_path, own):
     own()
-    r = edc('out', observers='my_nets:blurry'); r.get(synthesis(r))
+    r = edc('out', observers='my_nets:blurry')
+    r.get(synthesis(r))
     own(width=5)
     r = edc('out', observers='my_nets:blurry', stale='keep')
     with pytest.raises(ValueError, match='my_nets:blurry: .*stale') as e: r.get(observer(r, 'my_nets:blurry'))
@@ -227,9 +250,12 @@ def test_a_half_trained_network_of_other_code_is_not_resumed(tmp_path, own, monk
 # 3, 4. What a file says is never imported, made or fetched
 
 HOSTILE = [
-    dict(student='payload:net'), dict(observers='payload:net'), dict(observers='convnet_d1,payload:net'), dict(observers='convnet_d1, payload:net'), dict(labellers='payload:net'),
-    dict(observers=['payload:net']), dict(student=dict(a='payload:net')), dict(root='made'), dict(download=True), dict(download=True, root='made'), dict(weights='made'), dict(out='made'),
-    dict(dataset='made'), dict(every=0), dict(device='cuda'), dict(stale='keep'), dict(plan=True), dict(method='payload:net'), dict(method='no_such'), dict(method='mdc'), dict(icp=3), dict(seeds=10**9),
+    dict(student='payload:net'), dict(observers='payload:net'), dict(observers='convnet_d1,payload:net'),
+    dict(observers='convnet_d1, payload:net'), dict(labellers='payload:net'),
+    dict(observers=['payload:net']), dict(student=dict(a='payload:net')), dict(root='made'), dict(download=True),
+    dict(download=True, root='made'), dict(weights='made'), dict(out='made'),
+    dict(dataset='made'), dict(every=0), dict(device='cuda'), dict(stale='keep'), dict(plan=True),
+    dict(method='payload:net'), dict(method='no_such'), dict(method='mdc'), dict(icp=3), dict(seeds=10**9),
     dict(seed='x'), dict(epochs=True), dict(ipc=10**9), dict(iterations=-1), dict(preset='huge'), dict(observers=','), dict(size=10**9),
 ]
 
@@ -238,7 +264,9 @@ def trap(tmp_path, monkeypatch):
     "A folder in which the import of payload leaves a mark"
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path/'payload.py').write_text("open('MARK', 'w').close()\nfrom dc_nb.models import convnet\ndef net(classes, channels, size): return convnet(classes, channels, size, depth=1, width=8)\n")
+    (tmp_path/'payload.py').write_text(
+        "open('MARK', 'w').close()\nfrom dc_nb.models import convnet\n"
+        "def net(classes, channels, size): return convnet(classes, channels, size, depth=1, width=8)\n")
     yield tmp_path
     sys.modules.pop('payload', None)
 
@@ -254,7 +282,9 @@ def test_hostile_cards(made, trap, parameters, command):
     assert {f.name for f in trap.iterdir()} <= {'x.safetensors', 'payload.py', 'out'}, 'a folder was made'
     if 'verify' in command: assert r.exit_code == 1 and not (trap/'out').exists(), r.output
 
-@pytest.mark.parametrize('meta', [dict(data='made'), dict(data='../made'), dict(data='/etc'), dict(method='payload:net'), dict(run='payload:net'), dict(run=None), dict(run='ablation'), dict(data=None)], ids=str)
+@pytest.mark.parametrize('meta', [dict(data='made'), dict(data='../made'), dict(data='/etc'),
+    dict(method='payload:net'), dict(run='payload:net'), dict(run=None), dict(run='ablation'), dict(data=None)],
+    ids=str)
 @pytest.mark.parametrize('command', ['verify --again', 'evaluate --seeds 1'])
 def test_hostile_meta(made, trap, meta, command):
     "Data that a file names is a registered name or the person's own --dataset"
@@ -319,7 +349,8 @@ def test_rows_that_many_append(tmp_path):
     with ThreadPoolExecutor(16) as pool: list(pool.map(lambda i: append_row(f, dict(i=i, text='x'*5000)), range(200)))
     assert sorted(json.loads(l)['i'] for l in f.read_text().splitlines()[1:]) == list(range(200))
 
-@pytest.mark.parametrize('row', ['[]', '3', '{}', '{"run": "edc"}', '{"run": "../../x", "id": "a", "scores": {}}', '{"run": "/x", "id": "a", "scores": {}}', '{"run": ["edc"], "id": "a", "scores": {}}', 'not json', '\udcff'])
+@pytest.mark.parametrize('row', ['[]', '3', '{}', '{"run": "edc"}', '{"run": "../../x", "id": "a", "scores": {}}',
+    '{"run": "/x", "id": "a", "scores": {}}', '{"run": ["edc"], "id": "a", "scores": {}}', 'not json', '\udcff'])
 def test_rows_of_others_are_refused(tmp_path, monkeypatch, row):
     "A row decides no path"
     monkeypatch.chdir(tmp_path)
@@ -349,15 +380,18 @@ def test_a_damaged_table_is_made_again(tmp_path, how):
     get = lambda: edc_runs.results(edc(tmp_path, regime='live'))['row']['scores']
     expected = get()
     f = tmp_path/'cache'/left(tmp_path, 'labels-*.npy')[0]
-    b = bytearray(f.read_bytes()); b[-1] ^= 1
+    b = bytearray(f.read_bytes())
+    b[-1] ^= 1
     f.write_bytes(b[:len(b)//2] if how == 'cut' else b)
     if how == 'gone': f.unlink()
     with pytest.warns(UserWarning, match='runs again'): assert get() == expected
 
 # 11. Sentences
 
-@pytest.mark.parametrize('meta', [dict(scores=dict(edc=dict(mean=None))), dict(scores=dict(edc=dict(mean=[1]))), dict(scores=[1]), dict(ipc='two'), dict(ipc=10**12), dict(parameters=[1]), dict(parameters='x'), dict(machine=3),
-    dict(regime=7), dict(method=['edc']), dict(data={}), dict(seed='x'), dict(recipe=3), dict(choices=3), dict(source=1), dict(student=1), dict(classes=[1, 2]), dict(run=[1])], ids=str)
+@pytest.mark.parametrize('meta', [dict(scores=dict(edc=dict(mean=None))), dict(scores=dict(edc=dict(mean=[1]))),
+    dict(scores=[1]), dict(ipc='two'), dict(ipc=10**12), dict(parameters=[1]), dict(parameters='x'), dict(machine=3),
+    dict(regime=7), dict(method=['edc']), dict(data={}), dict(seed='x'), dict(recipe=3), dict(choices=3),
+    dict(source=1), dict(student=1), dict(classes=[1, 2]), dict(run=[1])], ids=str)
 @pytest.mark.parametrize('command', ['show', 'verify', 'verify --again', 'evaluate --seeds 1 --epochs 1'])
 def test_cards_of_wrong_types(made, tmp_path, monkeypatch, meta, command):
     from dc_nb.tables import save_parts
@@ -383,7 +417,8 @@ def test_settings_that_are_no_text(tmp_path, monkeypatch, content):
 def kernel(folder, **spec):
     d = folder/'share'/'kernels'/'python3'
     d.mkdir(parents=True)
-    (d/'kernel.json').write_text(json.dumps(dict(argv=['/no/such/python', '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='x', language='python') | spec))
+    (d/'kernel.json').write_text(json.dumps(dict(argv=['/no/such/python', '-m', 'ipykernel_launcher', '-f',
+        '{connection_file}'], display_name='x', language='python') | spec))
     return str(folder/'share')
 
 def test_a_foreign_kernelspec_is_not_used(tmp_path, monkeypatch):
@@ -417,13 +452,15 @@ def test_a_folder_in_the_place_of_the_notebook(tmp_path, monkeypatch):
 def test_things_in_the_place_of_results(tmp_path, place):
     "Found before the first stage, or no obstacle"
     folder = edc(tmp_path).folder
-    where = dict(latest=folder.with_name('latest'), set=folder/f'{folder.name}.safetensors', folder=folder, **{k:tmp_path/k for k in ('progress.txt', 'progress.log')}).get(place, folder/place)
+    where = dict(latest=folder.with_name('latest'), set=folder/f'{folder.name}.safetensors', folder=folder,
+        **{k:tmp_path/k for k in ('progress.txt', 'progress.log')}).get(place, folder/place)
     if place == 'cache':
-        (tmp_path/'cache').rmdir(); where = tmp_path/'cache'
+        (tmp_path/'cache').rmdir()
+        where = tmp_path/'cache'
     where.parent.mkdir(parents=True, exist_ok=True)
     where.write_text('x') if place in ('folder', 'cache') else (where.mkdir(), (where/'mine').write_text('x'))
     try: run = edc(tmp_path)
-    except ParameterError as e: return
+    except ParameterError: return
     found = edc_runs.results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     assert (where/'mine').exists(), 'nothing of somebody else is removed'
@@ -489,7 +526,8 @@ def test_every_ablation_is_rehearsed(tmp_path, kind, name):
     rehearse(AblationRun(check(dict(ablation=name, ipc=1, out=str(tmp_path)), Ablation)) if kind == 'edc' else mdc(tmp_path, ablation=name))
     assert not left(tmp_path)
 
-@pytest.mark.parametrize('bad,says', [(dict(method='sre2l'), 'none of the layers BatchNorm2d'), (dict(method='rded', iterations=3), 'has no terms to follow')], ids=str)
+@pytest.mark.parametrize('bad,says', [(dict(method='sre2l'), 'none of the layers BatchNorm2d'),
+    (dict(method='rded', iterations=3), 'has no terms to follow')], ids=str)
 def test_choices_that_do_not_go_together(tmp_path, bad, says):
     "Terms that watch layers which no observer has, steps without a term: found before the observers train"
     with pytest.raises(ParameterError, match=says): rehearse(edc(tmp_path, **bad))
@@ -500,7 +538,6 @@ def breaks(*a, **kw): raise RuntimeError('broken')
 @pytest.mark.parametrize('module,name', [('report', 'verdict'), ('report', 'grid'), ('edc_runs', 'row'), ('edc_runs', 'with_labels'), ('runs', 'accuracy')])
 def test_what_fails_late_fails_first(tmp_path, monkeypatch, module, name):
     "Whatever breaks at the end of a run breaks before its first stage"
-    import dc_nb
     run = edc(tmp_path)
     monkeypatch.setattr(f'dc_nb.{module}.{name}', breaks)
     with pytest.raises(ParameterError, match='before its first stage: RuntimeError: broken'): rehearse(run)
@@ -508,7 +545,8 @@ def test_what_fails_late_fails_first(tmp_path, monkeypatch, module, name):
 
 @pytest.mark.parametrize('answer', ['x.mean((1, 2, 3))', '(x, x)', 'x.flatten(1)'])
 def test_a_network_that_gives_no_logits(tmp_path, monkeypatch, answer):
-    (tmp_path/'odd_nets.py').write_text(f'from torch import nn\nclass Odd(nn.Module):\n    def forward(self, x): return {answer}\ndef net(classes, channels, size): return Odd()\n')
+    (tmp_path/'odd_nets.py').write_text(
+        f'from torch import nn\nclass Odd(nn.Module):\n    def forward(self, x): return {answer}\ndef net(classes, channels, size): return Odd()\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop('odd_nets', None)
     with pytest.raises(ParameterError, match='odd_nets:net answers .* a network gives a number for each class'): edc(tmp_path, student='odd_nets:net')
@@ -540,17 +578,26 @@ def test_waiting_is_seen_in_the_terminal(tmp_path, capsys):
     assert 'waiting for another run' in (tmp_path/'progress.log').read_text()
 
 WORDS = [
-    ('ablation', dict(ceiling=False), None), ('ablation', dict(ceiling=True), 'ceiling'), ('mdc', dict(sizes=2), None), ('mdc', dict(sizes='2'), None), ('mdc', dict(sizes=True), 'sizes'),
-    ('edc', dict(ipc=True), 'ipc'), ('edc', dict(seed=False), 'seed'), ('edc', dict(epochs=True), 'epochs'), ('edc', dict(iterations=True), 'iterations'), ('mdc', dict(curve=101), 'curve'), ('mdc', dict(curve=-1), 'curve'),
-    ('mdc', dict(learn=10**12), 'learn'), ('mdc', dict(learn=0), 'learn'), ('edc', dict(observers='convnet_d1,convnet_d1'), 'once'), ('edc', dict(labellers='convnet_d1, convnet_d1'), 'once'), ('edc', dict(alpha=float('nan')), 'alpha'),
-    ('edc', dict(flatness_weight=float('inf')), 'flatness_weight'), ('edc', dict(zeta=float('nan')), 'zeta'), ('edc', dict(alpha=True), 'alpha'), ('edc', dict(dataset=''), 'dataset'), ('edc', dict(dataset=3), 'dataset'), ('edc', dict(observers=''), 'observers'),
-    ('edc', dict(every=float('nan')), 'every'), ('edc', dict(seeds=10**9), 'seeds'), ('mdc', dict(seeds=10**9), 'seeds'), ('edc', dict(iterations=10**12), 'iterations'), ('mdc', dict(rate=True), 'rate'), ('edc', dict(download='maybe'), 'download'), ('edc', dict(out=''), 'out'), ('mdc', dict(rate=float('inf')), 'rate'), ('mdc', dict(compare=''), 'compare'),
+    ('ablation', dict(ceiling=False), None), ('ablation', dict(ceiling=True), 'ceiling'), ('mdc', dict(sizes=2), None),
+    ('mdc', dict(sizes='2'), None), ('mdc', dict(sizes=True), 'sizes'),
+    ('edc', dict(ipc=True), 'ipc'), ('edc', dict(seed=False), 'seed'), ('edc', dict(epochs=True), 'epochs'),
+    ('edc', dict(iterations=True), 'iterations'), ('mdc', dict(curve=101), 'curve'), ('mdc', dict(curve=-1), 'curve'),
+    ('mdc', dict(learn=10**12), 'learn'), ('mdc', dict(learn=0), 'learn'),
+    ('edc', dict(observers='convnet_d1,convnet_d1'), 'once'),
+    ('edc', dict(labellers='convnet_d1, convnet_d1'), 'once'), ('edc', dict(alpha=float('nan')), 'alpha'),
+    ('edc', dict(flatness_weight=float('inf')), 'flatness_weight'), ('edc', dict(zeta=float('nan')), 'zeta'),
+    ('edc', dict(alpha=True), 'alpha'), ('edc', dict(dataset=''), 'dataset'), ('edc', dict(dataset=3), 'dataset'),
+    ('edc', dict(observers=''), 'observers'),
+    ('edc', dict(every=float('nan')), 'every'), ('edc', dict(seeds=10**9), 'seeds'),
+    ('mdc', dict(seeds=10**9), 'seeds'), ('edc', dict(iterations=10**12), 'iterations'),
+    ('mdc', dict(rate=True), 'rate'), ('edc', dict(download='maybe'), 'download'), ('edc', dict(out=''), 'out'),
+    ('mdc', dict(rate=float('inf')), 'rate'), ('mdc', dict(compare=''), 'compare'),
 ]
 
 @pytest.mark.parametrize('what,given,says', WORDS, ids=lambda o: str(o)[:40])
 def test_words(what, given, says):
     from dc_nb.experiments import families
-    import dc_nb.ablation_runs
+    import_module('dc_nb.ablation_runs')                   # registers its family
     if says is None: return check(given, families[what].parameters)
     with pytest.raises(ParameterError) as e: check(given, families[what].parameters)
     assert says in str(e.value) and len(str(e.value)) < 700, str(e.value)

@@ -16,17 +16,24 @@ ARRAYS = dict(train_images=np.arange(6*4*4*3).reshape(6, 4, 4, 3).astype('uint8'
     test_images=np.full((3, 4, 4, 3), 7, 'uint8'), test_labels=np.array([[0], [1], [2]]))
 
 def npz(d, drop=None, **changes):
-    np.savez(d/'set.npz', **{k:v for k,v in {**ARRAYS, **changes}.items() if k!=drop}); return d/'set.npz'
+    np.savez(d/'set.npz', **{k:v for k,v in {**ARRAYS, **changes}.items() if k!=drop})
+    return d/'set.npz'
 
 def write(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True); path.write_bytes(data); return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
 
 def draw(path, size=(8, 8), mode='RGB', level=90):
-    path.parent.mkdir(parents=True, exist_ok=True); Image.new(mode, size, level if mode=='L' else (level,)*3).save(path); return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, level if mode=='L' else (level,)*3).save(path)
+    return path
 
 def folder(d, parts=('train', 'val')):
     for p in parts:
-        for c in ('ant', 'bee'): draw(d/p/c/'1.png'); draw(d/p/c/'2.png')
+        for c in ('ant', 'bee'):
+            draw(d/p/c/'1.png')
+            draw(d/p/c/'2.png')
     return d
 
 def tiny(d):
@@ -34,12 +41,18 @@ def tiny(d):
     for i,w in enumerate(('n01', 'n02')):
         for j in range(3): draw(root/f'train/{w}/images/{w}_{j}.JPEG', (64, 64), 'L' if j==0 else 'RGB', 50*(i+1))
     draw(root/'val/images/val_0.JPEG', (64, 64))
-    write(root/'wnids.txt', b'n02\nn01\n'); write(root/'words.txt', b'n01\tgoldfish, Carassius\n')
+    write(root/'wnids.txt', b'n02\nn01\n')
+    write(root/'words.txt', b'n01\tgoldfish, Carassius\n')
     write(root/'val/val_annotations.txt', b'val_0.JPEG\tn02\t0\t0\t9\t9\n')
     return d
 
-def half(path): b = path.read_bytes(); return write(path, b[:len(b)//2])
-def flip(path): b = bytearray(path.read_bytes()); b[len(b)//4] ^= 255; return write(path, bytes(b))
+def half(path):
+    b = path.read_bytes()
+    return write(path, b[:len(b)//2])
+def flip(path):
+    b = bytearray(path.read_bytes())
+    b[len(b)//4] ^= 255
+    return write(path, bytes(b))
 
 # what is made in a folder d -> arguments of `load`, and what the error must say
 BAD = dict(
@@ -110,7 +123,8 @@ def test_tiny_imagenet_with_gray_files(tmp_path):
     assert (ds.x[ds.of_class(0)].float()-50).abs().max() <= 1 and (ds.x[ds.of_class(1)].float()-100).abs().max() <= 1
 
 def test_lazy_files_read_only_what_is_asked(tmp_path, monkeypatch):
-    folder(tmp_path); ds = load(tmp_path, in_memory=0)
+    folder(tmp_path)
+    ds = load(tmp_path, in_memory=0)
     from dc_nb import sources
     read,seen = sources._read,[]
     monkeypatch.setattr(sources, '_read', lambda path, *size: seen.append(path) or read(path, *size))
@@ -165,25 +179,34 @@ def test_digests_go_to_the_cache_where_the_data_cannot_be_written(tmp_path, sett
 # pictures as people see them
 
 def test_a_turned_picture_is_turned(tmp_path):
-    a = np.zeros((8, 8, 3), 'uint8'); a[:,:4] = 200
-    note = Image.Exif(); note[0x112] = 6
+    a = np.zeros((8, 8, 3), 'uint8')
+    a[:,:4] = 200
+    note = Image.Exif()
+    note[0x112] = 6
     for p in ('train', 'test'):
-        for c in 'ab': draw(tmp_path/p/c/'0.png'); Image.fromarray(a).save(tmp_path/p/c/'1.png', exif=note)
+        for c in 'ab':
+            draw(tmp_path/p/c/'0.png')
+            Image.fromarray(a).save(tmp_path/p/c/'1.png', exif=note)
     x = load(tmp_path).x[1,0]
     assert (x[:4] == 200).all() and (x[4:] == 0).all()
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])
 def test_transparency_is_put_on_white(mode, tmp_path):
-    im = Image.new('RGBA', (8, 8), (0, 0, 0, 0)); im.paste((10, 20, 30, 255), (0, 0, 4, 8))
+    im = Image.new('RGBA', (8, 8), (0, 0, 0, 0))
+    im.paste((10, 20, 30, 255), (0, 0, 4, 8))
     im = im.quantize() if mode == 'P' else im.convert(mode)
     for p in ('train', 'test'):
-        for c in 'ab': (tmp_path/p/c).mkdir(parents=True); im.save(tmp_path/p/c/'1.png')
+        for c in 'ab':
+            (tmp_path/p/c).mkdir(parents=True)
+            im.save(tmp_path/p/c/'1.png')
     for x in (load(tmp_path).x[0], dc_nb.data.from_pairs([(im, 0)]).x[0]):
         assert (x[:,:,5:] == 255).all() and (x[:,:,:4] < 40).all()
 
 def test_files_that_are_left_out_are_counted(tmp_path):
     for name in ('a.heic', 'b.heic', 'c.txt', 'README'): write(folder(tmp_path)/'train/ant'/name, b'')
-    with warnings.catch_warnings(record=True) as said: warnings.simplefilter('always'); load(tmp_path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        load(tmp_path)
     assert [str(w.message).split('train: ')[1].split(';')[0] for w in said] == ['files left out: 2 of .heic, 1 of .txt, 1 of no ending']
 
 # names
@@ -201,7 +224,9 @@ def test_two_classes_of_one_name_are_not_confused():
 def test_any_class_name_can_be_shown_drawn_and_saved(name, tmp_path):
     d = os.fsencode(tmp_path)
     for c in (name, 'cat'):
-        for i in range(2): os.makedirs(os.path.join(d, os.fsencode(c)), exist_ok=True); Image.new('L', (4, 4)).save(os.path.join(d, os.fsencode(c), b'%d.png' % i))
+        for i in range(2):
+            os.makedirs(os.path.join(d, os.fsencode(c)), exist_ok=True)
+            Image.new('L', (4, 4)).save(os.path.join(d, os.fsencode(c), b'%d.png' % i))
     ds = load(tmp_path)
     assert all(c.isprintable() and c.encode() for c in ds.classes) and ds.checksum and load(tmp_path, in_memory=0).checksum
     cs = CondensedSet(torch.zeros(2, 1, 3, 4, 4).byte(), meta=ds.card)
@@ -250,9 +275,13 @@ def test_a_folder_without_parts_is_split(tmp_path):
 
 @pytest.mark.parametrize('fit,left', [('crop', 200), ('squash', 100)])
 def test_sizes_that_differ_are_brought_to_one(fit, left, tmp_path):
-    a = np.full((8, 16, 3), 200, 'uint8'); a[:,:4] = a[:,12:] = 100
+    a = np.full((8, 16, 3), 200, 'uint8')
+    a[:,:4] = a[:,12:] = 100
     for c in 'ab':
-        for i in range(2): draw(tmp_path/c/f'{i}.png', level=200); (tmp_path/c).mkdir(exist_ok=True); Image.fromarray(a).save(tmp_path/c/f'w{i}.png')
+        for i in range(2):
+            draw(tmp_path/c/f'{i}.png', level=200)
+            (tmp_path/c).mkdir(exist_ok=True)
+            Image.fromarray(a).save(tmp_path/c/f'w{i}.png')
     ds = load(tmp_path, size=8, fit=fit, test_share=.1)
     assert ds.shape == (3, 8, 8) and ds.x[:,0,4,0].min() == left
     same = dc_nb.data.as_images((a[None], [0]), size=8, fit=fit)
@@ -262,12 +291,15 @@ def test_one_door_for_all_sources(tmp_path):
     as_images = dc_nb.data.as_images
     x,y = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), 'uint8'),np.arange(12)%3
     np.savez(tmp_path/'a.npz', train_images=x, train_labels=y, test_images=x, test_labels=y)
-    for i in range(12): (tmp_path/f'f/{y[i]}').mkdir(parents=True, exist_ok=True); Image.fromarray(x[i]).save(tmp_path/f'f/{y[i]}/{i:02}.png')
+    for i in range(12):
+        (tmp_path/f'f/{y[i]}').mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x[i]).save(tmp_path/f'f/{y[i]}/{i:02}.png')
     chw = torch.from_numpy(x).permute(0, 3, 1, 2)
     class Own(torch.utils.data.Dataset):
         def __len__(self): return 12
         def __getitem__(self, i): return Image.fromarray(x[i]), int(y[i])
-    same = [(x, y), (chw, torch.from_numpy(y)), (chw.float()/255, y.tolist()), (list(x), list(y)), Own(), list(zip(chw, y)), tuple(zip(x, y)), str(tmp_path/'a.npz')]
+    same = [(x, y), (chw, torch.from_numpy(y)), (chw.float()/255, y.tolist()), (list(x), list(y)), Own(),
+        list(zip(chw, y)), tuple(zip(x, y)), str(tmp_path/'a.npz')]
     for source in same:
         ds = as_images(source)
         assert torch.allclose(sets_unit(ds.x), sets_unit(chw)) and ds.y.tolist() == y.tolist() and ds.classes == ('0', '1', '2')
@@ -315,7 +347,8 @@ def test_condensed_set_round_trip(tmp_path):
         for x in (torch.rand(3, 4, 1, 8, 8, generator=g), torch.randint(256, (3, 4, 3, 8, 8), generator=g).byte()):
             for labels in (None, torch.rand(3, 4, 5, generator=g)):
                 cs = CondensedSet(x, labels, factor, dict(classes=('a', 'b', 'c'), nested=dict(a=[1, None])))
-                cs.save(tmp_path/'c.safetensors'); again = CondensedSet.load(tmp_path/'c.safetensors')
+                cs.save(tmp_path/'c.safetensors')
+                again = CondensedSet.load(tmp_path/'c.safetensors')
                 assert again == cs and again.meta == cs.meta and again.first(4) == cs and again.bytes == cs.bytes
                 for n in (1, 3): assert torch.equal(cs.first(n).decode(), cs.decode()[:,:n])
                 assert cs.decode().shape == (3, 4, factor**2, *x.shape[2:]) and len(cs.images) == len(cs.y) == 12*factor**2
@@ -324,9 +357,11 @@ def test_condensed_set_round_trip(tmp_path):
         with pytest.raises(ValueError, match='1..4'): cs.first(n)
 
 def test_condensed_set_refuses_other_files(tmp_path):
-    cs = CondensedSet(torch.rand(2, 1, 1, 4, 4)); f = tmp_path/'c.safetensors'
+    cs = CondensedSet(torch.rand(2, 1, 1, 4, 4))
+    f = tmp_path/'c.safetensors'
     for spoil in (half, flip, lambda f: write(f, b''), lambda f: f.unlink(), lambda f: save_state(f, dict(x=cs.x), kind='net')):
-        cs.save(f); spoil(f)
+        cs.save(f)
+        spoil(f)
         with pytest.raises((DataError, Damaged), match='c.safetensors'): CondensedSet.load(f)
 
 def test_decode_lets_gradients_through():

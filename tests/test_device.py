@@ -43,8 +43,10 @@ def test_it_behaves_as_cuda_does():
     assert (a.new_zeros(2).device.type, torch.tensor(1, device=OTHER).device.type, (a*2).device.type) == (OTHER,)*3
 
 @pytest.mark.parametrize('what,wait', [
-    ('_local_scalar_dense', lambda x: x.sum().item()), ('_local_scalar_dense', lambda x: bool(x.sum() > 0)), ('copy to the host', lambda x: x.tolist()), ('copy to the host', lambda x: x.cpu()),
-    ('copy to the device', lambda x: torch.ones(3).to(x.device)), ('copy to the device', lambda x: torch.tensor([1.], device=x.device)), ('nonzero', lambda x: x.nonzero()),
+    ('_local_scalar_dense', lambda x: x.sum().item()), ('_local_scalar_dense', lambda x: bool(x.sum() > 0)),
+    ('copy to the host', lambda x: x.tolist()), ('copy to the host', lambda x: x.cpu()),
+    ('copy to the device', lambda x: torch.ones(3).to(x.device)),
+    ('copy to the device', lambda x: torch.tensor([1.], device=x.device)), ('nonzero', lambda x: x.nonzero()),
     ('index of a mask', lambda x: x[x > 0]), ('index from the host', lambda x: x[torch.tensor([1])]), ('bincount', lambda x: x.long().bincount())])
 def test_waiting_is_noticed(what, wait):
     x = torch.arange(3.).to(OTHER)
@@ -69,7 +71,8 @@ def network(where, name='convnet_d1', seed=0):
     data = toy()
     return create(name, 3, 8, 1, data.mean, data.std, seed=seed).to(where)
 
-TRAINING = Training(epochs=3, batch=10, views=(partial(crop, scale=(.5, 1.)), flip, cutmix), ema=.9, optimiser=partial(torch.optim.AdamW, lr=1e-3), decay_all=False)
+TRAINING = Training(epochs=3, batch=10, views=(partial(crop, scale=(.5, 1.)), flip, cutmix), ema=.9,
+    optimiser=partial(torch.optim.AdamW, lr=1e-3), decay_all=False)
 PLAIN = TRAINING.but(views=(cutmix_labels,), ema=None, optimiser=partial(torch.optim.SGD, lr=.1, momentum=.9))
 
 def fitting(where, training=TRAINING, regime=None, name='convnet_d1'):
@@ -92,8 +95,11 @@ def matching(where, method='idc', batched=True, **extra):
 LOOPS = {f'student, {r} labels':partial(fitting, regime=r) for r in regimes} | {'student, mixed labels':partial(fitting, training=PLAIN),
     'student, averaged buffers':partial(fitting, training=TRAINING.but(buffers='averaged'), name='wrn_16_2'), 'statistics':passing, 'label table':labelling}
 LOOPS |= {f'synthesis, {k}':partial(synthesis, method=k) for k,s in named.items() if hasattr(s, 'synthesis') and s.synthesis.steps and 'config' not in k}
-LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b) for k,s in named.items() if isinstance(s, MatchingStudy) for b in (True, False)}
-LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v) for k,v in {'':{}, ', class-wise':dict(class_wise=True), ', common':dict(common=True), ', late':dict(at_once=False)}.items()}
+LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b)
+    for k,s in named.items() if isinstance(s, MatchingStudy) for b in (True, False)}
+LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v) for k,
+    v in {'':{}, ', class-wise':dict(class_wise=True), ', common':dict(common=True),
+    ', late':dict(at_once=False)}.items()}
 
 # waits of one step: a table is written on the host, and eigenvalues wait for their check
 eigen = {('index of a mask', 'synthesis.densification'):3, ('_linalg_eigh', 'synthesis.densification'):3, ('index_put of a mask', 'elsewhere'):3}
@@ -136,7 +142,8 @@ def cut(loop, path, at):
         if loop.at >= at: raise Enough
     with pytest.raises(Enough): drive(loop, path, 0., tick)
 
-@pytest.mark.parametrize('name', ['student, stored labels', 'student, averaged buffers', 'statistics', 'synthesis, edc', 'matching, dsa, class by class', 'matching, A, B, C and MDC, common'])
+@pytest.mark.parametrize('name', ['student, stored labels', 'student, averaged buffers', 'statistics',
+    'synthesis, edc', 'matching, dsa, class by class', 'matching, A, B, C and MDC, common'])
 def test_a_loop_goes_on_from_its_checkpoint(tmp_path, name):
     expected = drive(LOOPS[name]('cpu')).state()
     for at in (2, 3): cut(LOOPS[name](OTHER), tmp_path/'part', at)
@@ -170,7 +177,8 @@ if 'DC_NB_ALL' in os.environ:                                       # half a min
 
 @pytest.mark.parametrize('kind,parameters', RUNS)
 def test_a_run_notebook(tmp_path, monkeypatch, kind, parameters):
-    monkeypatch.chdir(tmp_path); monkeypatch.setenv('TQDM_DISABLE', '1')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TQDM_DISABLE', '1')
     (here,made),(there,found) = [executed(kind, tmp_path/d, **parameters, device=d, out=str(tmp_path/d)) for d in ('cpu', OTHER)]
     assert here == there
     if made is None: return
@@ -190,7 +198,9 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
         def __call__(self, value=None):
             super().__call__(value)
             self.steps += 1
-            if self.steps == 2 and self.title not in hit: hit.add(self.title); raise Enough
+            if self.steps == 2 and self.title not in hit:
+                hit.add(self.title)
+                raise Enough
     hit = set()
     monkeypatch.setattr(stages, 'Progress', Mortal)
     for _ in range(40):
@@ -200,7 +210,9 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     assert len(hit) >= 9 and found['row']['scores'] == expected['row']['scores'] and found['condensed'].x.cpu().equal(expected['condensed'].x)
 
 def test_the_door(tmp_path):
-    def made(where): return condense((toy(), toy(split='test')), 2, preset='small', observers='convnet_d1', iterations=2, epochs=2, device=where, out=tmp_path/where)
+    def made(where):
+        return condense((toy(), toy(split='test')), 2, preset='small', observers='convnet_d1', iterations=2, epochs=2,
+            device=where, out=tmp_path/where)
     ours,theirs = made('cpu'), made(OTHER)
     assert ours.x.equal(theirs.x.cpu()) and ours.evaluate(seeds=1).set == theirs.evaluate(seeds=1).set
 

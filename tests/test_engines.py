@@ -24,7 +24,8 @@ from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.stages import chain
 
 ONE = dict(num_cpus=1, object_store_memory=10**8)
-KINDS = dict(edc=(EdcRun, Edc, TINY), mdc=(MdcRun, Mdc, TINY_MDC), ablation=(AblationRun, Ablation, dict(TINY, observers='convnet_d1', ipc=1, seeds=1, ablation='zeta')))
+KINDS = dict(edc=(EdcRun, Edc, TINY), mdc=(MdcRun, Mdc, TINY_MDC),
+    ablation=(AblationRun, Ablation, dict(TINY, observers='convnet_d1', ipc=1, seeds=1, ablation='zeta')))
 
 @pytest.fixture(scope='module')
 def cluster():
@@ -33,7 +34,8 @@ def cluster():
     c = Cluster(initialize_head=True, head_node_args=dict(ONE, include_dashboard=False))
     c.add_node(**ONE)
     yield c
-    ray.shutdown(); c.shutdown()
+    ray.shutdown()
+    c.shutdown()
 
 @pytest.fixture
 def joined(cluster):
@@ -109,11 +111,13 @@ def meanwhile(act, folder, pattern):
     t = threading.Thread(target=wait, daemon=True)
     t.start()
     def end():
-        stop.set(); t.join()
+        stop.set()
+        t.join()
         return did
     return end
 
-@pytest.mark.parametrize('kind,pattern', [('edc', 'network-*.part'), ('edc', 'observer-*.part'), ('edc', 'set-*.part'), ('edc', 'labels-*.part'), ('edc', 'student-*.part'), ('mdc', 'sets-*.part')])
+@pytest.mark.parametrize('kind,pattern', [('edc', 'network-*.part'), ('edc', 'observer-*.part'), ('edc', 'set-*.part'),
+    ('edc', 'labels-*.part'), ('edc', 'student-*.part'), ('mdc', 'sets-*.part')])
 def test_a_killed_worker(tmp_path, joined, alone, kind, pattern):
     def kill():
         for pid in (pid for node in joined.list_all_nodes() for pid in at_work(node)):
@@ -126,7 +130,9 @@ def test_a_killed_worker(tmp_path, joined, alone, kind, pattern):
 def test_a_lost_machine(tmp_path, joined, alone):
     def unplug():
         node, = joined.worker_nodes
-        if at_work(node): joined.remove_node(node, allow_graceful=False); return node
+        if at_work(node):
+            joined.remove_node(node, allow_graceful=False)
+            return node
     end = meanwhile(unplug, tmp_path, '*.part')
     try: make_all(a_run(tmp_path), 'ray')
     finally: did = end()

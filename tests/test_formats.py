@@ -57,7 +57,8 @@ def test_nothing_is_overwritten_or_left_behind(to, tmp_path):
         with pytest.raises(DataError, match=re.escape(out[:50])): export(CS, to, tmp_path/out)
     assert sorted(f.name for f in tmp_path.iterdir()) == ['file', f'there{ending}']
 
-@pytest.mark.parametrize('data,says', [('../../up', 'up-ipc3.npz'), ('/etc/foo', 'foo-ipc3.npz'), ('a\nb', 'a_b-ipc3.npz'), (None, 'set-ipc3.npz'), ('', 'set-ipc3.npz')])
+@pytest.mark.parametrize('data,says', [('../../up', 'up-ipc3.npz'), ('/etc/foo', 'foo-ipc3.npz'),
+    ('a\nb', 'a_b-ipc3.npz'), (None, 'set-ipc3.npz'), ('', 'set-ipc3.npz')])
 def test_a_file_does_not_choose_where_it_is_exported(data, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = export(CondensedSet(CS.x, meta=dict(data=data)), 'npz')
@@ -91,13 +92,20 @@ def changed(to, change):
     return make
 
 def half(path): path.write_bytes(path.read_bytes()[:path.stat().st_size//2])
-def flip(path): b = bytearray(path.read_bytes()); b[-9] ^= 4; path.write_bytes(b)
+def flip(path):
+    b = bytearray(path.read_bytes())
+    b[-9] ^= 4
+    path.write_bytes(b)
 def saved(value, name='data_best.pt'):
-    def make(d): torch.save(value, d/name); return d/name
+    def make(d):
+        torch.save(value, d/name)
+        return d/name
     return make
 
 def card(**kw):
-    def change(path): f = path/'card.json'; f.write_text(json.dumps({**json.loads(f.read_text()), **kw}))
+    def change(path):
+        f = path/'card.json'
+        f.write_text(json.dumps({**json.loads(f.read_text()), **kw}))
     return change
 
 def meta_of(**kw): return changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1, meta={**CS.meta, **kw}))
@@ -106,18 +114,23 @@ def csv_rows(change):
     def edit(path):
         rows = list(csv.DictReader(open(path/'labels.csv', newline='')))
         change(rows)
-        with open(path/'labels.csv', 'w', newline='') as f: w = csv.DictWriter(f, rows[0]); w.writeheader(); w.writerows(rows)
+        with open(path/'labels.csv', 'w', newline='') as f:
+            w = csv.DictWriter(f, rows[0])
+            w.writeheader()
+            w.writerows(rows)
     return edit
 
 def huge_png(path):
     "A picture of 60,000 x 60,000 pixels in a hundred bytes"
     part = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind+data))
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + part(b'IHDR', struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0)) + part(b'IDAT', zlib.compress(b'0')) + part(b'IEND', b''))
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + part(b'IHDR', struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0))
+        + part(b'IDAT', zlib.compress(b'0')) + part(b'IEND', b''))
 
 def npz(drop=None, **arrays_):
     def change(path):
         with np.load(path) as z: all_ = {**dict(z), **arrays_}
-        all_.pop(drop, None); np.savez(path, **all_)
+        all_.pop(drop, None)
+        np.savez(path, **all_)
     return changed('npz', change)
 
 class Evil:
@@ -128,18 +141,22 @@ def folders(form, counts, size=(4, 4), mode='RGB'):
     def make(d):
         for c,n in counts.items():
             for i in range(n):
-                f = d/'syn'/form.format(c)/f'class{i}.png'; f.parent.mkdir(parents=True, exist_ok=True); Image.new(mode, size).save(f)
+                f = d/'syn'/form.format(c)/f'class{i}.png'
+                f.parent.mkdir(parents=True, exist_ok=True)
+                Image.new(mode, size).save(f)
         return d/'syn'
     return make
 
 def mtt(d, images=X, labels=Y):
-    (d/'m').mkdir(); torch.save(images, d/'m/images_best.pt')
+    (d/'m').mkdir()
+    torch.save(images, d/'m/images_best.pt')
     if labels is not None: torch.save(labels, d/'m/labels_best.pt')
     return d/'m'
 
-def huge_decode(d, factor=2, shape=[1, 2**14, 2**14], side=2):
+def huge_decode(d, factor=2, shape=(1, 2**14, 2**14), side=2):
     "A few hundred bytes that ask for gigabytes of training images"
-    save_state(d/'s.safetensors', dict(x=torch.zeros(1, 1, 1, side, side).byte(), labels=None), kind='CondensedSet', factor=factor, meta=dict(shape=shape))
+    save_state(d/'s.safetensors', dict(x=torch.zeros(1, 1, 1, side, side).byte(), labels=None), kind='CondensedSet',
+        factor=factor, meta=dict(shape=list(shape)))
     return d/'s.safetensors'
 
 def deflated(path):
@@ -160,13 +177,16 @@ BAD = dict(
     native_bit=(changed('native', flip), 'checksum'),
     native_pickle=(changed('native', lambda p: p.write_bytes(pickle.dumps(Evil())) and None), 'not a state file'),
     native_other_kind=(changed('native', lambda p: save_state(p, dict(x=CS.x), kind='Fit')), "holds 'Fit'"),
-    native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet', factor=1, meta={})), 'classes x ipc x C x H x W'),
-    native_wrong_factor=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=3, meta={})), 'factor 3 does not divide'),
+    native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet',
+    factor=1, meta={})), 'classes x ipc x C x H x W'),
+    native_wrong_factor=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet',
+    factor=3, meta={})), 'factor 3 does not divide'),
     native_meta_none=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1, meta=None)), 'meta must be a dict'),
     native_factor_float=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1., meta={})), 'factor 1.0'),
     native_labels_list=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=[1, 2]), kind='CondensedSet', factor=1, meta={})), 'set.safetensors'),
     native_nan=(changed('native', lambda p: save_state(p, dict(x=CS.x.float()/0, labels=None), kind='CondensedSet', factor=1, meta={})), 'floats in [0,1]'),
-    native_nan_labels=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=torch.full((2, 3, 2), float('nan'))), kind='CondensedSet', factor=1, meta={})), 'finite'),
+    native_nan_labels=(changed('native', lambda p: save_state(p,
+    dict(x=CS.x, labels=torch.full((2, 3, 2), float('nan'))), kind='CondensedSet', factor=1, meta={})), 'finite'),
     native_folder=(lambda d: ((d/'s.safetensors').mkdir(), d/'s.safetensors')[1], 's.safetensors'),
     native_int_images=(changed('native', lambda p: save_state(p, dict(x=CS.x.long(), labels=None), kind='CondensedSet', factor=1, meta={})), 'uint8 or float'),
     meta_classes=(meta_of(classes=['cat']), '1 classes, the images need 2'),
@@ -355,7 +375,8 @@ def test_errors_do_not_show_raw_text(tmp_path):
 
 # names of the classes
 
-NAMES = [['circle', 'square'], ['square', 'circle'], ['a/b', 'a_b'], ['A', 'a'], ['', '..'], ['con', '\n'], ['crane', 'crane'], ['\udcff', 'x'*300], ['1', '0'], ['0001_b', '0000_a']]
+NAMES = [['circle', 'square'], ['square', 'circle'], ['a/b', 'a_b'], ['A', 'a'], ['', '..'], ['con', '\n'],
+    ['crane', 'crane'], ['\udcff', 'x'*300], ['1', '0'], ['0001_b', '0000_a']]
 
 @pytest.mark.parametrize('names', NAMES)
 @pytest.mark.parametrize('to', ['native', 'npz', 'torch', 'png', 'hf'])
@@ -402,7 +423,8 @@ def test_tables_survive(factor, to, tmp_path):
         with pytest.raises(ValueError, match=f'images {len(part)}, not {n}'): part.fits_table(4, 5, '(crop, flip)', 0)
     got.fits_table(4, 5, '(crop, flip)', 0)
     assert got.first(3) == got
-    for wrong,says in (((5, 5, '(crop, flip)', 0), 'epochs 5, not 4'), ((4, 6, '(crop, flip)', 0), 'batch 6, not 5'), ((4, 5, '(flip)', 0), "views '\\(flip\\)', not"), ((4, 5, '(crop, flip)', 1), 'seed 1, not 0')):
+    for wrong,says in (((5, 5, '(crop, flip)', 0), 'epochs 5, not 4'), ((4, 6, '(crop, flip)', 0), 'batch 6, not 5'),
+        ((4, 5, '(flip)', 0), "views '\\(flip\\)', not"), ((4, 5, '(crop, flip)', 1), 'seed 1, not 0')):
         with pytest.raises(ValueError, match=says): got.fits_table(*wrong)
     with pytest.warns(UserWarning, match='stays behind'): assert got.by_class(1).table is None
     with pytest.warns(UserWarning, match='stays behind'): export(got, 'png', tmp_path/'p')

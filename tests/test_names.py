@@ -6,10 +6,12 @@ from pkgutil import iter_modules
 import dc_nb
 
 LEFT = {
-    'load': {'data', 'zoo'}, 'judged': {'door', 'recipes'}, 'fitted': {'models', 'sources'}, 'results': {'edc_runs', 'report'},
+    'load': {'data', 'zoo'}, 'judged': {'door', 'recipes'}, 'fitted': {'models', 'sources'},
+    'results': {'edc_runs', 'report'},
     'student': {'evaluation', 'runs'},
     # the same parts of each loop
-    'begin': {'gradient_matching', 'synthesis', 'trajectory_matching'}, 'advance': {'gradient_matching', 'trajectory_matching'},
+    'begin': {'gradient_matching', 'synthesis', 'trajectory_matching'},
+    'advance': {'gradient_matching', 'trajectory_matching'},
     'condensed': {'edc_runs', 'gradient_matching', 'trajectory_matching'},
     # of the two families that serve several sizes
     **{k:{'matching_runs', 'trajectory_runs'} for k in ('compared', 'gathered', 'student_of', 'students')},
@@ -22,5 +24,6 @@ def test_no_name_is_exported_twice():
     for o in iter_modules(dc_nb.__path__):
         if o.name[0] == '_': continue
         m = import_module(f'dc_nb.{o.name}')
-        for name in set(getattr(m, '__all__', ()))-set(getattr(m, '_all_', ())): owners[name].add(o.name)        # `_all_`: handed on
+        # `_all_`: handed on
+        for name in set(getattr(m, '__all__', ()))-set(getattr(m, '_all_', ())): owners[name].add(o.name)
     assert {k:v for k,v in owners.items() if len(v) > 1} == LEFT

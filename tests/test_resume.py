@@ -1,7 +1,8 @@
 "A killed run continues to the same bytes; two runs at once and a full disk damage nothing"
 import shutil
 
-STAGES = dict(edc=('network-*.part', 'observer-*.part', 'set-*.part', 'labels-*.part', 'student-*.part'), mdc=('sets-*.part', 'student-*.part'), ablation=('set-*.part', 'labels-*.part', 'student-*.part'))
+STAGES = dict(edc=('network-*.part', 'observer-*.part', 'set-*.part', 'labels-*.part', 'student-*.part'),
+    mdc=('sets-*.part', 'student-*.part'), ablation=('set-*.part', 'labels-*.part', 'student-*.part'))
 
 def outcome(tmp_path, name): return (tmp_path/f'{name}.set').read_bytes(), (tmp_path/f'{name}.set.json').read_text()
 

@@ -33,7 +33,8 @@ def test_end_to_end(tmp_path):
         regime='stored', alpha=.25, flatness_weight=0., zeta=1.5, precision='bf16')
     folder = tmp_path/'out'/'latest'
     row = json.loads((folder/'row.json').read_text())
-    assert (row['ipc'], row['student'], row['epochs'], row['steps'], row['regime'], row['seed'], row['precision']) == (3, 'convnet_d1', 6, 5, 'stored', 7, 'bf16')
+    assert (row['ipc'], row['student'], row['epochs'], row['steps'], row['regime'], row['seed'],
+        row['precision']) == (3, 'convnet_d1', 6, 5, 'stored', 7, 'bf16')
     assert list(row['observers']) == ['convnet_d2'] and row['scores']['edc']['n'] == 2 and row['scale'] == 'small run'
     assert 'alpha=0.25' in row['changes']['synthesis.terms'][1] and 'flatness' not in row['changes']['synthesis.terms'][1]
     assert 'zeta=1.5' in row['changes']['protocol.training.schedule'][1]
@@ -59,8 +60,11 @@ def test_papermill_stops(tmp_path):
     assert r.returncode != 0 and "did you mean 'ipc'" in r.stderr
 
 @pytest.mark.parametrize('bad,says', [
-    (dict(ipc=0), 'ipc = 0'), (dict(ipc='ten'), "ipc = 'ten'"), (dict(ipc=2.5), 'ipc = 2.5'), (dict(ipc=1000), 'smallest class'), (dict(student='resnet81'), "did you mean 'resnet18'"),
-    (dict(observers='convnet_d1,convnet_d9'), 'convnet_d9'), (dict(preset='big'), "input should be 'small', 'cpu' or 'paper'"), (dict(method='ecd'), "did you mean 'edc'"), (dict(method='mdc'), 'of another family'),
+    (dict(ipc=0), 'ipc = 0'), (dict(ipc='ten'), "ipc = 'ten'"), (dict(ipc=2.5), 'ipc = 2.5'),
+    (dict(ipc=1000), 'smallest class'), (dict(student='resnet81'), "did you mean 'resnet18'"),
+    (dict(observers='convnet_d1,convnet_d9'), 'convnet_d9'),
+    (dict(preset='big'), "input should be 'small', 'cpu' or 'paper'"), (dict(method='ecd'), "did you mean 'edc'"),
+    (dict(method='mdc'), 'of another family'),
     (dict(alpha=1.5), 'alpha = 1.5'), (dict(flatness_weight=-1), 'flatness_weight = -1'), (dict(zeta=0), 'zeta = 0'), (dict(regime='soft'), "regime = 'soft'"),
     (dict(device='gpu'), "device = 'gpu'"), (dict(precision='fp8'), "precision = 'fp8'"), (dict(seeds=0), 'seeds = 0'), (dict(seed=-1), 'seed = -1'),
     (dict(dataset='cifra10'), "cifra10"), (dict(dataset='cifar10'), 'root'), (dict(dataset='cifar10', root='/does/not/exist'), '/does/not/exist'),
