@@ -51,8 +51,8 @@ def test_command_lines(wheel):
         r = shell(wheel, line+extra)
         assert r.returncode == 0, f'{line}{extra}\n{r.stdout}\n{r.stderr}'
         said[line.split()[1]] = r.stdout
-    assert 'folder   out/edc-digits-ipc10-live-' in said['run'] and 'notebook' in said['run'] and 'same recipe' in said[
-        'run'] and 'next: dc_nb show' in said['run']
+    words = 'folder   out/edc-digits-ipc10-live-', 'notebook', 'same recipe', 'next: dc_nb show'
+    assert all(o in said['run'] for o in words)
     score = re.search(r'edc \| ([0-9.]+ ± [0-9.]+) ', said['run'])[1]
     assert f'{score} %' in said['evaluate'], (score, said['evaluate'])
     assert 'ok  recipe' in said['verify']
