@@ -22,7 +22,8 @@ def seconds(f, repeats=3):
     "Best of `repeats`, after one warm-up"
     times = []
     for _ in range(repeats+1):
-        t = time.perf_counter(); f()
+        t = time.perf_counter()
+        f()
         if device.type == 'cuda': torch.cuda.synchronize()
         times.append(time.perf_counter()-t)
     return min(times[1:])

@@ -1,6 +1,7 @@
-"""Seconds of one step of loop 2 (10 classes, 10 stored images of 4 tiles, ConvNet-W128, 32 x 32 pixels, 64 real images a class, 32 network steps): the plain fp32
-loop over classes against the library's, and the cosine between their pixel gradients. `python benchmarks/inner_iteration.py [prefix] [steps]`; prefix 0 is IDC, more is MDC with that
-most learnable subset."""
+"""Seconds of one step of loop 2 (10 classes, 10 stored images of 4 tiles, ConvNet-W128, 32 x 32 pixels, 64 real images
+a class, 32 network steps): the plain fp32 loop over classes against the library's, and the cosine between their
+pixel gradients. `python benchmarks/inner_iteration.py [prefix] [steps]`; prefix 0 is IDC, more is MDC with that most
+learnable subset."""
 import multiprocessing,sys,time
 
 import torch
@@ -17,7 +18,8 @@ from torch import nn,optim
 def setting(prefix):
     "Random images, the paper's recipe"
     g = stream(0, 'benchmark')
-    data = ImageSet(torch.randint(256, (2000, 3, 32, 32), generator=g).byte(), torch.arange(2000) % 10, [str(c) for c in range(10)], (.49, .48, .45), (.2, .2, .2))
+    data = ImageSet(torch.randint(256, (2000, 3, 32, 32), generator=g).byte(), torch.arange(2000) % 10,
+        [str(c) for c in range(10)], (.49, .48, .45), (.2, .2, .2))
     recipe = named['mdc' if prefix else 'idc'].matching
     m = Images(recipe, begin(recipe, data, 10, 0), data)
     if prefix: m.plan.sizes = [[prefix]]
@@ -32,7 +34,8 @@ def plain(prefix, steps, out):
         if hasattr(layer, 'eps'): body.features[i] = nn.GroupNorm(128, 128)
         if isinstance(layer, nn.AvgPool2d): body.features[i] = nn.AvgPool2d(2)
     body.to(memory_format=torch.contiguous_format)
-    x = nn.Parameter(m.x.clone()); opt = optim.SGD([x], lr=recipe.rate, momentum=recipe.momentum)
+    x = nn.Parameter(m.x.clone())
+    opt = optim.SGD([x], lr=recipe.rate, momentum=recipe.momentum)
     def gradient(images, c, graph):
         loss = F.cross_entropy(body(images), torch.full((len(images),), c))
         return [g for g in torch.autograd.grad(loss, list(body.parameters()), create_graph=graph) if g.ndim == 4]
@@ -44,12 +47,17 @@ def plain(prefix, steps, out):
             real,tiles = both[:len(real)], both[len(real):]
             aim = [g.detach() for g in gradient(real, c, False)]
             loss = sum(((a-b)**2).sum() for n in [10]+[prefix]*bool(prefix) for a,b in zip(gradient(tiles[:4*n], c, True), aim))
-            opt.zero_grad(); loss.backward(); first.append(x.grad[c].clone()); opt.step()
+            opt.zero_grad()
+            loss.backward()
+            first.append(x.grad[c].clone())
+            opt.step()
         learn = optim.SGD(body.parameters(), lr=.01, momentum=.9, weight_decay=5e-4)
         for i in range(32):
             images,y = data.take(torch.randint(2000, (64,)))
             view = draw(recipe.training.views, 64, stream(0, i))
-            learn.zero_grad(); F.cross_entropy(body(view((images-mean)/std)), view.labels(y, 10)).backward(); learn.step()
+            learn.zero_grad()
+            F.cross_entropy(body(view((images-mean)/std)), view.labels(y, 10)).backward()
+            learn.step()
         return torch.stack(first)
     out.put((once(0).numpy(), timed(once, steps)))
 
@@ -73,8 +81,10 @@ def alone(f, *args):
     "In a process of its own, so that neither inherits the other's memory or settings"
     context = multiprocessing.get_context('spawn')
     out = context.Queue()
-    p = context.Process(target=f, args=(*args, out)); p.start()
-    grad,seconds = out.get(); p.join()
+    p = context.Process(target=f, args=(*args, out))
+    p.start()
+    grad,seconds = out.get()
+    p.join()
     return torch.from_numpy(grad), seconds
 
 def main(prefix=0, steps=2):
@@ -82,6 +92,7 @@ def main(prefix=0, steps=2):
     b,fast = alone(ours, prefix, steps)
     # the first class alone: after it the plain loop's momentum and the joint step part by design
     cosine = F.cosine_similarity(a[0].flatten(), b[0].flatten(), 0).item()
-    print(f"{machine('cpu')}: plain {slow:.1f} s a step, ours {fast:.1f} s, {slow/fast:.2f} times faster; cosine of the pixel gradients {cosine:.6f} (prefix {prefix})")
+    print(f"{machine('cpu')}: plain {slow:.1f} s a step, ours {fast:.1f} s, {slow/fast:.2f} times faster; "
+        f"cosine of the pixel gradients {cosine:.6f} (prefix {prefix})")
 
 if __name__ == '__main__': main(*map(int, sys.argv[1:]))

@@ -123,12 +123,12 @@ def randaugment(n, generator, ops=2, magnitude=9, groups=None):
 
 # %% ../nbs/library/12_augment.ipynb #f27b69aa
 def even_box(centre, side, sizes)->list:
-    "[(top, bottom), (left, right)] of a box; `centre` and `side` are shares of `sizes`, truncated as in the released codes"
+    "[(top, bottom), (left, right)]; `centre` and `side` are shares of `sizes`, truncated as in the released codes"
     cut,mid = [[int(o*s) for o,s in zip(shares, sizes)] for shares in ((side, side), centre)]
     return [(max(m-c//2, 0), min(m+c//2, s)) for m,c,s in zip(mid, cut, sizes)]
 
 def round_box(centre, side, sizes)->list:
-    "[(top, bottom), (left, right)] of a box; `centre` and `side` are shares of `sizes`, its edges are rounded"
+    "[(top, bottom), (left, right)]; `centre` and `side` are shares of `sizes`, the edges are rounded"
     edge = lambda c, s, sign: min(max(round((c+sign*side/2)*s), 0), s)
     return [(edge(c, s, -1), edge(c, s, 1)) for c,s in zip(centre, sizes)]
 
@@ -287,7 +287,7 @@ _spread = .2175, .0188, .0045
 
 @views
 def lighting(n, generator, sd=.1):
-    "Add one colour to an image: normal shares, of standard deviation `sd`, of the principal colours (AlexNet; IDC, ImageNet)"
+    "Add one colour to an image: normal shares, of deviation `sd`, of the principal colours (AlexNet; IDC)"
     share = sd*torch.randn(n, 3, generator=generator)
     rgb = (share*torch.tensor(_spread)) @ torch.tensor(_colours).T
     return lambda x: x + along(rgb[:,:,None,None], x)

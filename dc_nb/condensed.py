@@ -26,7 +26,6 @@ def _is_number(v): return type(v) in (int, float) and -1e6 <= v <= 1e6      # no
 def _is_whole(v): return type(v) is int
 def _is_text(v): return isinstance(v, str)
 def _quoted(v): return repr(v)[:100]
-
 _lists = dict(mean=(_is_number, 'numbers'), std=(_is_number, 'numbers'), shape=(_is_whole, 'whole numbers'),
     classes=(_is_text, 'texts'), ids=(_is_text, 'texts'), label_classes=(_is_text, 'texts'))
 _texts = ('data', 'source', 'licence', 'method', 'recipe', 'choices', 'run', 'regime')
@@ -67,6 +66,7 @@ def _check_images(x, labels, factor):
     fits(type(factor) is int and 0 < factor <= 16 and x.shape[3]%factor==x.shape[4]%factor==0,
         f"factor {factor} does not divide {tuple(x.shape[3:])}, or is none of 1..16")
 
+# %% ../nbs/library/08_condensed.ipynb #5a0d4eeb
 def _check_sizes(meta, x, factor, labels):
     "The lists have the lengths of the images, and these are stored as `shape` asks for"
     c,_,channels,h,w = x.shape
@@ -108,7 +108,6 @@ class CondensedSet(Dataset):
     factor: int = 1 # tiles per side
     meta: dict = field(default_factory=dict) # JSON values, e.g. `ImageSet.card` and the recipe
     table: Tensor|Table|None = None # labels of every view: epochs x n training images x classes, half precision
-
     def __post_init__(self):
         _check_images(self.x, self.labels, self.factor)
         try: self.meta = json.loads(json.dumps(self.meta))                  # what a file gives back
@@ -116,7 +115,6 @@ class CondensedSet(Dataset):
         _check_kinds(self.meta)
         _check_sizes(self.meta, self.x, self.factor, self.labels)
         _check_table(self.table, self.meta, len(self), self.classes)
-
     def __repr__(self): return f"CondensedSet({_by(self.x.shape)}, factor {self.factor}, {self.bytes} bytes)"
     def __len__(self): return self.classes*self.ipc*self.factor**2
     def __getitem__(self, i:int)->tuple:
@@ -127,7 +125,6 @@ class CondensedSet(Dataset):
     def __eq__(self, other): return isinstance(other, CondensedSet) and self._key()==other._key()
     def _key(self): return content_digest(self._parts(), self.table),self.factor,self.meta
     def _parts(self): return {k:t for k,t in dict(x=self.x, labels=self.labels).items() if t is not None}
-
     @property
     def classes(self)->int: return self.x.shape[0]
     @property
@@ -142,7 +139,6 @@ class CondensedSet(Dataset):
     def y(self)->Tensor:
         return torch.arange(self.classes, device=self.x.device).repeat_interleave(self.ipc*self.factor**2)
     def to(self, device): return replace(self, **{k:t.to(device) for k,t in self._parts().items()})
-
     def _enlarged(self, x, size=None):
         size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
         affordable(4*len(x)*self.factor**2*x.shape[1]*size[0]*size[1], f"{len(x)*self.factor**2} decoded images")
@@ -151,7 +147,6 @@ class CondensedSet(Dataset):
         "classes x ipc x factor^2 x C x H x W floats, tiles enlarged to `size`, else to the `shape` in `meta`"
         out = self._enlarged(self.x.flatten(0, 1), size)
         return out.unflatten(0, (self.classes, self.ipc, self.factor**2))
-
     def first(self, n:int):
         "The set of `n` images a class: a slice of the rank axis"
         fits(1 <= n <= self.ipc, f"first({n}) of a set with {self.ipc} images a class: choose 1..{self.ipc}")
@@ -181,13 +176,11 @@ class CondensedSet(Dataset):
         "Batches of (images, labels), shuffled by `seed` (None: in order); `kw` goes to `DataLoader`"
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return DataLoader(_tensors(self, normalise), batch, shuffle=seed is not None, generator=generator, **kw)
-
     origin = None # the run that made it, in this process; a file has none
     def evaluate(self, test=None, seeds:int=3):
-        "Students on this set, beside students on random images where the run that made it is at hand (`dc_nb.condense`)"
+        "Students on this set, and on random images where the run that made it is at hand (`dc_nb.condense`)"
         from dc_nb.door import judged
         return judged(self, test, seeds)
-
     @property
     def card(self)->dict: return _card(self)
     def _repr_html_(self)->str: return _as_html(self)
@@ -206,7 +199,6 @@ class CondensedSet(Dataset):
             state,about = load_parts(path, device)
             fits(about.get('kind')=='CondensedSet', f"{path} holds {about.get('kind')!r}, not a CondensedSet")
             return cls(state['x'], state['labels'], about['factor'], about['meta'], state.get('table'))
-
 def _by(shape): return ' x '.join(map(str, shape))
 
 # %% ../nbs/library/08_condensed.ipynb #030e108d

@@ -24,10 +24,12 @@ def bare(tree:ast.AST)->ast.AST:
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 
+# %% ../nbs/library/02_digests.ipynb #95c4efe2
 def bare_text(source:str)->str:
     "Source code without docstrings, comments, layout and words of errors"
     return ast.unparse(bare(ast.parse(textwrap.dedent(source))))
 
+# %% ../nbs/library/02_digests.ipynb #04d73791
 def short_hash(text:str, n:int=12)->str:
     "The first `n` hex digits of the sha256 of `text`"
     return hashlib.sha256(text.encode()).hexdigest()[:n]
@@ -39,6 +41,7 @@ def _base(node:ast.AST)->str|None:
         node = getattr(node, 'value', None) or node.func
     return node.id if isinstance(node, ast.Name) else None
 
+# %% ../nbs/library/02_digests.ipynb #302f74ab
 def names_of(statement:ast.stmt)->set:
     "The names that a top-level statement defines or touches"
     stored = {o.id for o in ast.walk(statement) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Store)}
@@ -53,31 +56,43 @@ def names_of(statement:ast.stmt)->set:
     return (stored | touched | calls) - {None}
 
 # %% ../nbs/library/02_digests.ipynb #dacf0f23
+def _deep(s:ast.stmt)->set:
+    "Names touched inside loops, conditions and `with` blocks"
+    block = isinstance(s, (ast.For, ast.If, ast.With, ast.Try))
+    return {n for o in ast.walk(s) if block and isinstance(o, ast.Assign) for n in names_of(o)}
+
+def _imports(node:ast.AST, package:str)->dict:
+    "{name here: (module, name there or None)} of one import statement of a module in `package`"
+    if isinstance(node, ast.Import):
+        return {a.asname or a.name.split('.')[0]: (a.name if a.asname else a.name.split('.')[0], None)
+            for a in node.names}
+    if not isinstance(node, ast.ImportFrom): return {}
+    up = package.split('.')[:len(package.split('.'))-node.level+1] if node.level else []
+    where = '.'.join([*up, *([node.module] if node.module else [])])
+    return {a.asname or a.name: (where, a.name) for a in node.names}
+
+# %% ../nbs/library/02_digests.ipynb #ceae1c60
+def _mentioned(source:'Source', node:ast.AST)->list:
+    "What one node of a syntax tree mentions of the module's own and imported names"
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in source.imported:
+        where,what = source.imported[node.value.id]
+        return [(where if what is None else f'{where}.{what}', node.attr)]
+    if not isinstance(node, ast.Name): return []
+    if node.id in source.imported: return [source.imported[node.id]]
+    return [(source.module, node.id)] if node.id in source.found else []
+
+# %% ../nbs/library/02_digests.ipynb #1fb5ce29
 class Source:
-    "The parsed text of one module: `found[name]`, its statements by name; `imported[name]`, (module, name there or None)"
+    "The parsed text of one module: `found[name]`, its statements; `imported[name]`, (module, name there or None)"
     def __init__(self, module:str, path):
+        text = Path(path).read_text(encoding='utf-8')
         self.module,self.found,self.imported = module, {}, {}
         package = module if Path(path).name == '__init__.py' else module.rpartition('.')[0]
-        for s in bare(ast.parse(Path(path).read_text(encoding='utf-8'))).body:
-            for name in names_of(s) | self._deep(s): self.found.setdefault(name, []).append(s)
+        for s in bare(ast.parse(text)).body:
+            for name in names_of(s) | _deep(s): self.found.setdefault(name, []).append(s)
             for m in s.body if isinstance(s, ast.ClassDef) else []:
                 self.found |= {f'{s.name}.{m.name}':[m]} if isinstance(m, ast.FunctionDef) else {}
-        for node in ast.walk(ast.parse(Path(path).read_text(encoding='utf-8'))): self._imports(node, package)
-
-    def _deep(self, s):
-        "Names touched inside loops, conditions and `with` blocks"
-        inner = [o for o in ast.walk(s) if isinstance(o, ast.Assign)] if isinstance(s,
-            (ast.For, ast.If, ast.With, ast.Try)) else []
-        return {n for o in inner for n in names_of(o)}
-
-    def _imports(self, node, package):
-        if isinstance(node, ast.Import):
-            for a in node.names:
-                self.imported[a.asname or a.name.split('.')[0]] = (a.name if a.asname else a.name.split('.')[0], None)
-        if isinstance(node, ast.ImportFrom):
-            up = package.split('.')[:len(package.split('.'))-node.level+1] if node.level else []
-            where = '.'.join([*up, *([node.module] if node.module else [])])
-            for a in node.names: self.imported[a.asname or a.name] = (where, a.name)
+        for node in ast.walk(ast.parse(text)): self.imported |= _imports(node, package)
 
     @lru_cache(None)
     def text_hash(self, name:str)->str: return short_hash('\n'.join(map(ast.unparse, self.found[name])), 8)
@@ -85,15 +100,7 @@ class Source:
     @lru_cache(None)
     def uses(self, name:str)->set:
         "(module, name or None) of everything that the statements of `name` mention"
-        out = set()
-        for s in self.found[name]:
-            for o in ast.walk(s):
-                if isinstance(o, ast.Attribute) and isinstance(o.value, ast.Name) and o.value.id in self.imported:
-                    where,what = self.imported[o.value.id]
-                    out.add((where if what is None else f'{where}.{what}', o.attr))
-                if isinstance(o, ast.Name) and o.id in self.imported: out.add(self.imported[o.id])
-                elif isinstance(o, ast.Name) and o.id in self.found: out.add((self.module, o.id))
-        return out
+        return {o for s in self.found[name] for node in ast.walk(s) for o in _mentioned(self, node)}
 
 # %% ../nbs/library/02_digests.ipynb #9dea474a
 library = 'dc_nb'
@@ -125,6 +132,7 @@ def root(f)->tuple:
     if isinstance(f, str): return tuple(f.split(':')) if ':' in f else tuple(f.rsplit('.', 1))
     return getattr(f, '__module__', None), f.__qualname__.split('.')[0]
 
+# %% ../nbs/library/02_digests.ipynb #973a87b5
 def reached(
     *roots:tuple, # (module, name)
     without=() # 'module.name' of what is neither listed nor followed
@@ -159,6 +167,7 @@ def _mentions(code)->set:
     own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
     return own.union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
 
+# %% ../nbs/library/02_digests.ipynb #74735320
 def _in_notebook(f, seen=None)->list:
     "Text of a function of a notebook or script, and of the functions and constants of that place that it uses"
     seen = {} if seen is None else seen
@@ -172,6 +181,7 @@ def _in_notebook(f, seen=None)->list:
         elif isinstance(v, (int, float, str, tuple, list, dict)): out.append(f'{name}={v!r}')
     return out
 
+# %% ../nbs/library/02_digests.ipynb #d8bf43e3
 def own_digest(f)->str|None:
     "Digest of the code of a function or class from outside the library; None for the library's own and PyTorch's"
     module,name = root(f)

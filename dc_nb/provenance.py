@@ -30,9 +30,10 @@ def git(*args)->str:
             check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError): return ''
 
+# %% ../nbs/library/03_provenance.ipynb #56c67132
 @lru_cache(None)
 def commit()->dict:
-    "`commit` and whether the code was changed since (`dirty`); of an installed package 'installed' and a digest of its record"
+    "`commit` and whether code was changed since (`dirty`); for an installed package a digest of its record"
     if checkout():
         return dict(commit=git('rev-parse', '--short=12', 'HEAD') or None,
             dirty=bool(git('status', '--porcelain', '--', 'dc_nb', 'settings.ini')))
@@ -52,6 +53,7 @@ def cpu_name()->str:
     try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
     except (OSError, StopIteration): return platform.processor() or platform.machine()
 
+# %% ../nbs/library/03_provenance.ipynb #47709a61
 def machine(device)->str:
     "One line: what the numbers are computed on"
     if torch.device(device).type != 'cuda': return f'{cpu_name()}, {torch.get_num_threads()} threads'
@@ -70,6 +72,7 @@ def peak_memory(device='cpu')->float:
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit/2**30
 
+# %% ../nbs/library/03_provenance.ipynb #43caa8c8
 def keep_memory()->bool:
     "Let this process reuse freed memory instead of returning it; whether the C library could be asked (glibc)"
     try: mallopt = ctypes.CDLL('libc.so.6').mallopt

@@ -34,6 +34,7 @@ def as_bytes(x:Tensor)->Tensor:
     "Images in [0,1] as uint8, rounded"
     return x if x.dtype==torch.uint8 else unit(x).clamp(0, 1).mul(255).round().byte()
 
+# %% ../nbs/library/05_sets.ipynb #1dfd9a30
 def channel_stats(
     x, # N x C x H x W images, or `ImageFiles`
     most:int=50_000 # so many, evenly spaced
@@ -159,6 +160,7 @@ def _pixels(image, where):
         "leave normalisation to dc_nb")
     return image
 
+# %% ../nbs/library/05_sets.ipynb #ad257c2e
 def _item(pairs, i, where):
     try: image,label = pairs[i]
     except (TypeError, ValueError, KeyError): raise DataError(f"{where} is no pair (image, label)") from None
@@ -178,6 +180,13 @@ def _own(x, y, classes, name, like, licence, size, fit):
         f"{name} has images of {tuple(x.shape[1:])}, {like.name} of {like.shape}; pass size=PIXELS")
     return ImageSet(x, y, like.classes, like.mean, like.std, name, like.ids, licence)
 
+# %% ../nbs/library/05_sets.ipynb #195613da
+def _alike(xs, name):
+    "All images have the channels and the type of the first"
+    first = len(xs[0]),xs[0].dtype
+    for i,x in enumerate(xs): fits((len(x), x.dtype)==first,
+        f"{name}[{i}] is {x.dtype} {tuple(x.shape)}, {name}[0] is {xs[0].dtype} {tuple(xs[0].shape)}; make them alike")
+
 # %% ../nbs/library/05_sets.ipynb #0602ea2d
 def from_pairs(
     pairs, # `len(pairs)` items `(image, label)`, e.g. a torchvision dataset
@@ -193,9 +202,7 @@ def from_pairs(
         f"{name} must have a length and items (image, label), not be a {type(pairs).__name__}; make a list of it")
     fits(len(pairs), f"{name} has no images")
     xs,ys = zip(*(_item(pairs, i, f'{name}[{i}]') for i in range(len(pairs))))
-    first = len(xs[0]),xs[0].dtype
-    for i,x in enumerate(xs): fits((len(x), x.dtype)==first,
-        f"{name}[{i}] is {x.dtype} {tuple(x.shape)}, {name}[0] is {xs[0].dtype} {tuple(xs[0].shape)}; make them alike")
+    _alike(xs, name)
     if size is None: square([x.shape[1:] for x in xs], name)
     else: xs = [fitted(x, (size, size), fit) for x in xs]
     classes = classes or getattr(pairs, 'classes', None)
@@ -209,6 +216,7 @@ def whole_labels(a, where)->Tensor:
         f"{where} must be N whole numbers, N above 0, not {a.dtype} {a.shape}")
     return torch.from_numpy(a.reshape(-1).astype('int64'))
 
+# %% ../nbs/library/05_sets.ipynb #7bb3aa0f
 def _batch(images, where):
     "All images of an array N x H x W (x C) or a tensor N (x C) x H x W, as N x C x H x W"
     last = not isinstance(images, Tensor)
@@ -251,6 +259,7 @@ def mosaic(x, rows:int=10, columns:int=10)->Image.Image:
     c,n,channels,h,w = x.shape
     return Image.fromarray(x.permute(0, 3, 1, 4, 2).reshape(c*h, n*w, channels).squeeze(-1).numpy())
 
+# %% ../nbs/library/05_sets.ipynb #7485688d
 def rows_figure(x, names, rows:int=10, columns:int=10):
     "A figure of the `mosaic` with the names of the rows"
     import matplotlib.pyplot as plt                                     # not everybody who reads a set draws it

@@ -60,17 +60,31 @@ class Table:
         return h.hexdigest()
     def checksum(self)->str: return self.digest
 
+# %% ../nbs/library/07_tables.ipynb #9b99c39a
+def _reserve(file, size):
+    "Blocks for all of a file, where the system can do that; else a full disk would kill the process that writes it"
+    try: os.posix_fallocate(file, 0, size)
+    except AttributeError: pass                                             # not every system has it,
+    except OSError as e:
+        if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL): raise           # and not every file system
+
+# %% ../nbs/library/07_tables.ipynb #751d2af0
+def _opened(path, asked:tuple)->np.ndarray:
+    "The numbers of a .npy file, if they are a label table of the asked shape (None: any)"
+    with guard(path): found = open_memmap(path, 'r')
+    fits(found.ndim==3 and found.dtype=='<f2' and found.flags.c_contiguous,
+        f"{path} is no label table: {found.dtype} {found.shape}, not float16 of epochs x n x classes")
+    same = all(a in (None, b) for a,b in zip(asked, found.shape))
+    fits(same, f"{path} is a table of {found.shape}, not of {asked}")
+    return found
+
 # %% ../nbs/library/07_tables.ipynb #4c3f03bf
 class LabelFile(Table):
     "A `Table` in a .npy file that can be written piece by piece; an existing file is opened"
     def __init__(self, path, epochs:int|None=None, n:int|None=None, classes:int|None=None):
         asked = epochs,n,classes
         if not os.path.exists(path): self._make(path, asked)
-        with guard(path): found = open_memmap(path, 'r')
-        fits(found.ndim==3 and found.dtype=='<f2' and found.flags.c_contiguous,
-            f"{path} is no label table: {found.dtype} {found.shape}, not float16 of epochs x n x classes")
-        same = all(a in (None, b) for a,b in zip(asked, found.shape))
-        fits(same, f"{path} is a table of {found.shape}, not of {asked}")
+        found = _opened(path, asked)
         super().__init__(path, found.shape, found.offset)
 
     def _stamp(self): return os.path.getsize(self.path)                     # its times change whenever it is written
@@ -87,14 +101,6 @@ class LabelFile(Table):
         open_memmap(self.path, 'r+')[epoch,np.asarray(idx)] = half.numpy()
         self.__dict__.pop('digest', None)
 
-# %% ../nbs/library/07_tables.ipynb #9b99c39a
-def _reserve(file, size):
-    "Blocks for all of a file, where the system can do that; else a full disk would kill the process that writes it"
-    try: os.posix_fallocate(file, 0, size)
-    except AttributeError: pass                                             # not every system has it,
-    except OSError as e:
-        if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL): raise           # and not every file system
-
 # %% ../nbs/library/07_tables.ipynb #85c92290
 _types = {torch.float64:'F64', torch.float32:'F32', torch.float16:'F16', torch.bfloat16:'BF16', torch.uint8:'U8'}
 _key = json.dumps([['s', 'table']])                                         # as `core.flatten` names it
@@ -106,6 +112,7 @@ def content_digest(parts, table=None)->str:
     other = table.checksum() if isinstance(table, Table) else checksum(dict(table=table))
     return hashlib.sha256((inside+other).encode()).hexdigest()
 
+# %% ../nbs/library/07_tables.ipynb #18a90611
 def _seal(text, parts):
     tensors = {k:v for k,v in parts.items() if k!=_key}
     return hashlib.sha256((text+content_digest(tensors, parts.get(_key))).encode()).hexdigest()
@@ -124,6 +131,7 @@ def _header(parts, order, text)->bytes:
     raw = json.dumps(head, separators=(',', ':')).encode()
     return raw + b' '*(-len(raw)%8)
 
+# %% ../nbs/library/07_tables.ipynb #890d0e13
 def save_parts(path, state:dict, **card):
     "A safetensors file of tensors, perhaps a `table`, and a `card` of JSON values; whole or not at all"
     flat = flatten(state)
@@ -147,6 +155,7 @@ def _table_in(path):
     fits(right, f"{path}: a label table is epochs x n x classes in half precision, not {info['dtype']} {info['shape']}")
     return Table(path, info['shape'], 8+size+info['data_offsets'][0])
 
+# %% ../nbs/library/07_tables.ipynb #1ecc429d
 def load_parts(path, device='cpu')->tuple[dict,dict]:
     "The (state, card) that `save_parts` wrote, its `table` left in the file; raises `Damaged` for anything else"
     try:
@@ -176,6 +185,7 @@ def save_arrays(path, arrays:dict, table=None):
         for k,a in arrays.items(): _add(z, k, [np.ascontiguousarray(a).tobytes()], a.shape, a.dtype)
         if table is not None: _add(z, 'table', pieces(table), table.shape, np.dtype('<f2'), zipfile.ZIP_STORED)
 
+# %% ../nbs/library/07_tables.ipynb #b7eb91c7
 def table_in_arrays(path)->Table:
     "The `table` of a .npz, left in the file"
     with zipfile.ZipFile(path) as z: info = z.getinfo('table.npy')

@@ -105,7 +105,9 @@ def signature(f, skip_first=False)->str:
     ps = list(s.parameters.values())[1 if skip_first else 0:]
     out,star = [], False
     for p in ps:
-        if p.kind is p.KEYWORD_ONLY and not star: out.append('*'); star = True
+        if p.kind is p.KEYWORD_ONLY and not star:
+            out.append('*')
+            star = True
         if p.kind is p.VAR_POSITIONAL: star = True
         mark = {p.VAR_POSITIONAL:'*', p.VAR_KEYWORD:'**'}.get(p.kind, '')
         t = valid(typed(p.annotation), '')
@@ -134,7 +136,9 @@ def raised(f, module, deep=2)->dict:
     "{error: [its messages]} of a function and of the private ones that it calls"
     out,tree = {}, tree_of(f)
     if tree is None: return out
-    def add(kind, text): out.setdefault(kind, []) ; text and text not in out[kind] and out[kind].append(text)
+    def add(kind, text):
+        out.setdefault(kind, [])
+        text and text not in out[kind] and out[kind].append(text)
     for n in ast.walk(tree):
         if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call):
             kind = ast.unparse(n.exc.func).split('.')[-1]

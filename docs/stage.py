@@ -138,7 +138,9 @@ def outside_code(markdown:str, change)->str:
     "`change` applied to what is neither a code block nor code in a line"
     def outside_spans(part):
         out,at = [],0
-        for m in CODE.finditer(part): out += [change(part[at:m.start()]), m[0]]; at = m.end()
+        for m in CODE.finditer(part):
+            out += [change(part[at:m.start()]), m[0]]
+            at = m.end()
         return ''.join(out) + change(part[at:])
     return outside_fences(markdown, outside_spans)
 
@@ -147,7 +149,8 @@ def outside_fences(markdown:str, change)->str:
     out,at = [],0
     for m in FENCE.finditer(markdown):
         if m[0][0] in ' \t' and not after_blank(markdown, m.start()): continue      # a list or a paragraph that goes on
-        out += [change(markdown[at:m.start()]), m[0]]; at = m.end()
+        out += [change(markdown[at:m.start()]), m[0]]
+        at = m.end()
     return ''.join(out) + change(markdown[at:])
 
 def after_blank(markdown, start)->bool:

@@ -28,7 +28,8 @@ class Emulated(torch.Tensor):
     "A tensor of the device; `inner` holds its numbers"
     @staticmethod
     def __new__(cls, inner, requires_grad=False):
-        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, device=f'{NAME}:0', requires_grad=requires_grad)
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, strides=inner.stride(),
+            storage_offset=inner.storage_offset(), dtype=inner.dtype, device=f'{NAME}:0', requires_grad=requires_grad)
     def __init__(self, inner, requires_grad=False): self.inner = inner
     def __tensor_flatten__(self): return ['inner'], None                          # `Module.to` then exchanges whole tensors
     @staticmethod
@@ -51,8 +52,10 @@ class Emulated(torch.Tensor):
 # --- what the host waits for, as torch.cuda.set_sync_debug_mode sees it
 
 waits = None                          # a Counter of (what, where) inside `watched`
-_blocking = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.bincount.default, aten.equal.default, aten._unique2.default, aten.unique_consecutive.default,
-    aten.unique_dim.default, aten.is_nonzero.default, aten.repeat_interleave.Tensor, aten.histc.default, aten._linalg_eigh.default, aten.linalg_eig.default, aten._linalg_svd.default}
+_blocking = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.bincount.default,
+    aten.equal.default, aten._unique2.default, aten.unique_consecutive.default,
+    aten.unique_dim.default, aten.is_nonzero.default, aten.repeat_interleave.Tensor, aten.histc.default,
+    aten._linalg_eigh.default, aten.linalg_eig.default, aten._linalg_svd.default}
 
 def _where():
     "module.function of the innermost frame of dc_nb"
@@ -113,7 +116,8 @@ def _run(op, args, kwargs):
     here,asked = any(type(t) is Emulated for t in tensors), kwargs.get('device')
     there = asked is None or asked.type == NAME                                      # where the result goes
     if here and op not in (aten._to_copy.default, aten.copy_.default): _refuse_mixture(op, tensors)
-    if any(isinstance(a, torch.Generator) for a in (*args, *kwargs.values())): raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
+    if any(isinstance(a, torch.Generator) for a in (*args, *kwargs.values())):
+        raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
     _note(op, args, kwargs, here, there)
     out = op(*tree_map(_inner, args), **tree_map(_inner, kwargs))
     if not there: return out

@@ -41,13 +41,19 @@ def child(kind, parameters, folder, largest=None):
     pid = os.fork()
     if pid: return pid
     log = os.open(f'{folder}.{os.getpid()}.log', os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1); os.dup2(log, 2)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell's background jobs are born deaf to it
     if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     code = 1
-    try: work(kind, parameters, folder); code = 0
+    try:
+        work(kind, parameters, folder)
+        code = 0
     except BaseException: traceback.print_exc()
-    finally: sys.stdout.flush(); sys.stderr.flush(); os._exit(code)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def ended(pid, folder):
@@ -69,7 +75,8 @@ def killed(pid, folder, pattern, delay):
 
 
 def signalled(pid, folder, name, after):
-    "The signal `name` after so many seconds (STOP is followed by CONT); whether the child was at work then, its exit code, its seconds, and what it left running"
+    """The signal `name` after so many seconds (STOP is followed by CONT); whether the child was at work then, its exit
+    code, its seconds, and what it left running"""
     start = time.monotonic()
     found = lambda: os.waitpid(pid, os.WNOHANG)
     while (gone := found())[0] == 0 and time.monotonic()-start < after: time.sleep(.001)
@@ -77,9 +84,12 @@ def signalled(pid, folder, name, after):
     if at_work:
         with suppress(psutil.Error): family = psutil.Process(pid).children(recursive=True)
         os.kill(pid, getattr(signal, f'SIG{name}'))
-        if name == 'STOP': time.sleep(.3); os.kill(pid, signal.SIGCONT)
+        if name == 'STOP':
+            time.sleep(.3)
+            os.kill(pid, signal.SIGCONT)
         gone = os.waitpid(pid, 0)
-    return dict(hit=at_work, code=os.waitstatus_to_exitcode(gone[1]), seconds=time.monotonic()-start, left=[o.pid for o in psutil.wait_procs(family, 5)[1]], log=Path(f'{folder}.{pid}.log').read_text()[-20000:])
+    return dict(hit=at_work, code=os.waitstatus_to_exitcode(gone[1]), seconds=time.monotonic()-start,
+        left=[o.pid for o in psutil.wait_procs(family, 5)[1]], log=Path(f'{folder}.{pid}.log').read_text()[-20000:])
 
 
 for line in sys.stdin:

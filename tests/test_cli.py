@@ -51,7 +51,8 @@ def test_command_lines(wheel):
         r = shell(wheel, line+extra)
         assert r.returncode == 0, f'{line}{extra}\n{r.stdout}\n{r.stderr}'
         said[line.split()[1]] = r.stdout
-    assert 'folder   out/edc-digits-ipc10-live-' in said['run'] and 'notebook' in said['run'] and 'same recipe' in said['run'] and 'next: dc_nb show' in said['run']
+    words = 'folder   out/edc-digits-ipc10-live-', 'notebook', 'same recipe', 'next: dc_nb show'
+    assert all(o in said['run'] for o in words)
     score = re.search(r'edc \| ([0-9.]+ ± [0-9.]+) ', said['run'])[1]
     assert f'{score} %' in said['evaluate'], (score, said['evaluate'])
     assert 'ok  recipe' in said['verify']
@@ -60,18 +61,28 @@ def test_command_lines(wheel):
     assert again.returncode == 0 and '"scores"' in again.stdout
 
 def test_an_interrupted_run_says_one_sentence(wheel):
-    p = subprocess.Popen('exec dc_nb run edc --ipc 9'+QUICK+' --epochs 1000000', shell=True, cwd=wheel[0], env=wheel[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    p = subprocess.Popen('exec dc_nb run edc --ipc 9'+QUICK+' --epochs 1000000', shell=True, cwd=wheel[0],
+        env=wheel[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     time.sleep(12)
     os.killpg(p.pid, signal.SIGINT)
     out,_ = p.communicate(timeout=60)
     assert p.returncode == 130 and 'interrupted; the same command goes on from here' in out and 'Traceback' not in out, out
 
 @pytest.mark.parametrize('line,says', [
-    ('run edc -p icp 10', "did you mean 'ipc'"), ('run edc -p ipc ten', "ipc = 'ten' is not right"), ('run mdc -p ipc 1', 'ipc'), ('run ablation -p ablation zetta', "did you mean 'zeta'"),
-    ('run edc -p student resnet81', "did you mean 'resnet18'"), ('run edc -p', '-p needs a name and a value'), ('run edc --out /proc/x', 'cannot write into /proc/x'), ('run edc 10', "'10' is not expected here"), ('run edc --ipc', 'ipc needs a value'), ('run ecd', "'ecd' is not one of"),
-    ('list recipe', "'recipe' is not one of"), ('show none.npz', 'none.npz does not exist'), ('show README.md', 'README.md is none of'), ('verify nbs', 'give the data set that was condensed'), ('run edc -p _x 1', "unknown parameter '_x'"), ('run edc -p zeta inf', 'zeta'), ('run edc -p observers ,', 'observers'), ('run edc -p dataset nowhere', 'nowhere'),
-    ('list models resnet81', "did you mean 'resnet18'"), ('export nbs --to npz --first 0', '0 is not in the range'), ('show nbs --factor 0', 'not in the range'),
-    ('show nbs --dataset cifra10', "did you mean 'cifar10'"), ('show nbs --dataset ~nouser/x', '~nouser/x'), ('evaluate none --seeds 0', '0 is not in the range'), ('export none --to png', 'none does not exist'), ('export none --to jpg', "'jpg' is not one of the formats"),
+    ('run edc -p icp 10', "did you mean 'ipc'"), ('run edc -p ipc ten', "ipc = 'ten' is not right"),
+    ('run mdc -p ipc 1', 'ipc'), ('run ablation -p ablation zetta', "did you mean 'zeta'"),
+    ('run edc -p student resnet81', "did you mean 'resnet18'"), ('run edc -p', '-p needs a name and a value'),
+    ('run edc --out /proc/x', 'cannot write into /proc/x'), ('run edc 10', "'10' is not expected here"),
+    ('run edc --ipc', 'ipc needs a value'), ('run ecd', "'ecd' is not one of"),
+    ('list recipe', "'recipe' is not one of"), ('show none.npz', 'none.npz does not exist'),
+    ('show README.md', 'README.md is none of'), ('verify nbs', 'give the data set that was condensed'),
+    ('run edc -p _x 1', "unknown parameter '_x'"), ('run edc -p zeta inf', 'zeta'),
+    ('run edc -p observers ,', 'observers'), ('run edc -p dataset nowhere', 'nowhere'),
+    ('list models resnet81', "did you mean 'resnet18'"), ('export nbs --to npz --first 0', '0 is not in the range'),
+    ('show nbs --factor 0', 'not in the range'),
+    ('show nbs --dataset cifra10', "did you mean 'cifar10'"), ('show nbs --dataset ~nouser/x', '~nouser/x'),
+    ('evaluate none --seeds 0', '0 is not in the range'), ('export none --to png', 'none does not exist'),
+    ('export none --to jpg', "'jpg' is not one of the formats"),
     ('runn', "No such command 'runn'"),
 ])
 def test_mistakes(line, says, monkeypatch):
@@ -85,10 +96,12 @@ def test_constraints():
     from importlib.metadata import version
     from packaging.requirements import Requirement
     pinned = dict(l.split('==') for l in (ROOT/'constraints.txt').read_text().splitlines() if l and l[0] != '#')
-    config = ConfigParser(delimiters=['=']); config.read(ROOT/'settings.ini')
+    config = ConfigParser(delimiters=['='])
+    config.read(ROOT/'settings.ini')
     for kind in ('requirements', 'run_requirements', 'dev_requirements'):
         for r in map(Requirement, config['DEFAULT'][kind].split()):
             name = re.sub(r'[-_.]+', '-', r.name).lower()
             assert name in pinned and r.specifier.contains(pinned[name]), f'{r} and constraints.txt: {pinned.get(name)}'
-    other = {k:(v, version(k)) for k,v in pinned.items() if k in ('torch', 'torchvision', 'timm', 'numpy', 'scikit-learn', 'pydantic') and version(k).split('+')[0] != v}
+    other = {k:(v, version(k)) for k,v in pinned.items() if k in ('torch', 'torchvision', 'timm', 'numpy',
+        'scikit-learn', 'pydantic') and version(k).split('+')[0] != v}
     if other: pytest.skip(f'this environment is another one: {other}')

@@ -22,12 +22,14 @@ def test_every_block_runs():
     scope,before = {}, {id(r):set(r) for r in registries}
     try:
         for block in blocks('python'): exec(compile(block, 'CONTRIBUTING.md', 'exec'), scope)
-        assert len(ablations['tv'](small(study('digits', 1), 1))) == 3 and list(mdc_ablations['slower'](named['mdc'].matching.extra)) == ['period 200', 'period 400']
+        assert len(ablations['tv'](small(study('digits', 1), 1))) == 3
+        assert list(mdc_ablations['slower'](named['mdc'].matching.extra)) == ['period 200', 'period 400']
     finally:
         for r in registries:
             for k in set(r)-before[id(r)]: del r[k]
 
-SMALL = dict(edc='--ipc 2 --observers convnet_d1 --observer_epochs 1 --iterations 1 --epochs 1 --seeds 1 --ceiling False'.split(),
+SMALL = dict(
+    edc='--ipc 2 --observers convnet_d1 --observer_epochs 1 --iterations 1 --epochs 1 --seeds 1 --ceiling False'.split(),
     mdc='--ipc 2 --compare MDC --rounds 2 --steps 1 --period 1 --learn 16 --epochs 1 --seeds 1 --curve 0'.split())
 SMALL['ablation'] = [o for o in SMALL['edc'] if o not in ('--ceiling', 'False')]
 
@@ -41,7 +43,8 @@ def folder(tmp_path):
 def typed(folder, *words, fails=False):
     "What a person types in `folder`; dc_nb is not in it"
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', TQDM_DISABLE='1')
-    r = subprocess.run([sys.executable, '-c', 'import sys; sys.path.pop(0); from dc_nb.cli import main; main()', *words], cwd=folder, env=env, capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-c', 'import sys; sys.path.pop(0); from dc_nb.cli import main; main()',
+        *words], cwd=folder, env=env, capture_output=True, text=True)
     assert bool(r.returncode) == fails, r.stdout+r.stderr
     return r.stdout+r.stderr
 
@@ -57,24 +60,34 @@ def test_every_command_runs_from_a_new_folder(folder, command):
     typed(folder, *words)
     row = json.loads((folder/'out'/'latest'/'row.json').read_text())
     assert row['run'] == kind
-    if 'ablation' in words: assert set(row['scores']) >= ({'weight 0.01', 'weight 0.1', 'weight 1'} if kind == 'ablation' else {'period 200', 'period 400'})
-    if '--method' in words: assert row['method'] == 'my_ideas:edc_smooth' and 'my_ideas:edc_smooth' in row['scores'] and row['steps'] == 1
+    if 'ablation' in words:
+        assert set(row['scores']) >= ({'weight 0.01', 'weight 0.1', 'weight 1'} if kind == 'ablation'
+            else {'period 200', 'period 400'})
+    if '--method' in words:
+        assert row['method'] == 'my_ideas:edc_smooth' and 'my_ideas:edc_smooth' in row['scores'] and row['steps'] == 1
     if '--dataset' in words: assert row['dataset'] == 'stripes'
-    if '--student' in words: assert row['student'] == 'my_ideas:two_layers' and list(row['observers']) == ['my_ideas:two_layers', 'convnet_d1']
+    if '--student' in words:
+        assert row['student'] == 'my_ideas:two_layers' and list(row['observers']) == ['my_ideas:two_layers',
+            'convnet_d1']
 
 def test_a_file_imports_nothing(folder):
-    "A set of somebody's own method: it can be looked at, and is evaluated by its own protocol only where the person names that method"
+    """A set of somebody's own method: it can be looked at, and is evaluated by its own protocol only where the person
+    names that method"""
     typed(folder, 'run', 'edc', *SMALL['edc'], '--method', 'my_ideas:edc_smooth', '--regime', 'hard')
     file, = (folder/'out'/'latest').resolve().glob('*.safetensors')
     (folder/'imported').unlink()
-    typed(folder, 'show', str(file)); typed(folder, 'verify', str(file))
+    typed(folder, 'show', str(file))
+    typed(folder, 'verify', str(file))
     judge = 'evaluate', str(file), '--seeds', '1', '--epochs', '1'
     assert 'the file names the method my_ideas:edc_smooth' in typed(folder, *judge, fails=True)
     assert not (folder/'imported').exists()
     typed(folder, *judge, '--network', 'my_ideas:edc_smooth', '--regime', 'hard')
     assert (folder/'imported').exists()
 
-@pytest.mark.parametrize('words,says', [(('edc', '--method', 'my_ideas:nothing'), "no attribute 'nothing'"), (('edc', '--method', 'my_ideas:tv'), 'tv is a function'), (('edc', '--dataset', 'no_ideas:x'), "No module named 'no_ideas'"),
-    (('mdc', '-p', 'ablation', 'my_ideas:smooth'), 'smooth is a SynthesisRecipe'), (('mdc', '--method', 'my_ideas:edc_smooth'), 'of another family')])
+@pytest.mark.parametrize('words,says', [(('edc', '--method', 'my_ideas:nothing'), "no attribute 'nothing'"),
+    (('edc', '--method', 'my_ideas:tv'), 'tv is a function'),
+    (('edc', '--dataset', 'no_ideas:x'), "No module named 'no_ideas'"),
+    (('mdc', '-p', 'ablation', 'my_ideas:smooth'), 'smooth is a SynthesisRecipe'),
+    (('mdc', '--method', 'my_ideas:edc_smooth'), 'of another family')])
 def test_what_cannot_be_used_is_said(folder, words, says):
     assert says in typed(folder, 'run', *words, fails=True)

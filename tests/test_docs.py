@@ -125,7 +125,9 @@ def test_a_new_notebook_goes_where_its_folder_goes():
     assert where == want | {'new.ipynb':'read'}
 
 def test_two_notebooks_of_one_name(tmp_path):
-    for d in ('a', 'b'): (tmp_path/d).mkdir(); (tmp_path/d/'1_x.ipynb').write_text('{"cells": [], "metadata": {}}')
+    for d in ('a', 'b'):
+        (tmp_path/d).mkdir()
+        (tmp_path/d/'1_x.ipynb').write_text('{"cells": [], "metadata": {}}')
     with pytest.raises(PageError, match='1_x.ipynb'): notebooks(tmp_path)
 
 def test_all_links_hold_when_notebooks_move(tmp_path):
@@ -134,7 +136,8 @@ def test_all_links_hold_when_notebooks_move(tmp_path):
         slug = Notebook(f.relative_to(ROOT/'nbs'), []).slug
         name = 'index.ipynb' if slug == 'index' else f'{i+1}_{slug}.ipynb'
         to = tmp_path/'nbs'/('concepts', 'library/deep')[i%2]/name
-        to.parent.mkdir(parents=True, exist_ok=True); shutil.copy(f, to)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(f, to)
     for d in ('figures', 'docs', 'results', 'tests', 'benchmarks'): (tmp_path/d).symlink_to(ROOT/d)
     for f in ROOT.glob('*.*'): (tmp_path/f.name).symlink_to(f)
     books = notebooks(tmp_path/'nbs')
@@ -179,7 +182,8 @@ kinds = dict(a=1, b=2)
 @pytest.fixture
 def sample(tmp_path, monkeypatch):
     (tmp_path/'dc_nb_sample.py').write_text(SAMPLE)
-    monkeypatch.syspath_prepend(tmp_path); monkeypatch.setattr(api, 'PACKAGE', 'dc_nb_sample')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(api, 'PACKAGE', 'dc_nb_sample')
     import dc_nb_sample
     yield dc_nb_sample
     del sys.modules['dc_nb_sample']

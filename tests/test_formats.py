@@ -28,8 +28,10 @@ names = st.text(st.characters(blacklist_categories=('Cs', 'Cc')), min_size=1, ma
 
 @st.composite
 def sets(draw):
-    "Condensed sets of all kinds: bytes or floats, gray or colour, hard or soft labels, one or four tiles, any class names"
-    c,ipc,channels,side = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 3])), draw(st.sampled_from([2, 4]))
+    """Condensed sets of all kinds: bytes or floats, gray or colour, hard or soft labels, one or four tiles, any class
+    names"""
+    c,ipc = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    channels,side = draw(st.sampled_from([1, 3])), draw(st.sampled_from([2, 4]))
     shape = (c, ipc, channels, side, side)
     x = draw(arrays(np.uint8, shape) | arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
     kinds = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
@@ -38,13 +40,15 @@ def sets(draw):
     meta = dict(data=draw(names), classes=classes, mean=[.5]*channels, shape=[channels, side, side])
     x = torch.from_numpy(x)
     if x.is_floating_point(): x = x.to(draw(kinds))
-    return CondensedSet(x, None if soft is None else torch.from_numpy(soft).to(draw(kinds)), draw(st.sampled_from([1, 2])), meta)
+    return CondensedSet(x, None if soft is None else torch.from_numpy(soft).to(draw(kinds)),
+        draw(st.sampled_from([1, 2])), meta)
 
 @pytest.mark.parametrize('to', ['native', 'npz', 'torch', 'png', 'hf'])
 @given(cs=sets())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_round_trip(tmp_path_factory, to, cs):
-    path = export(cs, to, tmp_path_factory.mktemp('f')/('set'+dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
+    path = export(cs, to, tmp_path_factory.mktemp('f')/('set'
+        +dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
     expected = cs if to not in ('png', 'hf') else CondensedSet(as_bytes(cs.x), cs.labels, cs.factor, cs.meta)
     assert read(path) == expected
 
@@ -57,7 +61,8 @@ def test_nothing_is_overwritten_or_left_behind(to, tmp_path):
         with pytest.raises(DataError, match=re.escape(out[:50])): export(CS, to, tmp_path/out)
     assert sorted(f.name for f in tmp_path.iterdir()) == ['file', f'there{ending}']
 
-@pytest.mark.parametrize('data,says', [('../../up', 'up-ipc3.npz'), ('/etc/foo', 'foo-ipc3.npz'), ('a\nb', 'a_b-ipc3.npz'), (None, 'set-ipc3.npz'), ('', 'set-ipc3.npz')])
+@pytest.mark.parametrize('data,says', [('../../up', 'up-ipc3.npz'), ('/etc/foo', 'foo-ipc3.npz'),
+    ('a\nb', 'a_b-ipc3.npz'), (None, 'set-ipc3.npz'), ('', 'set-ipc3.npz')])
 def test_a_file_does_not_choose_where_it_is_exported(data, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = export(CondensedSet(CS.x, meta=dict(data=data)), 'npz')
@@ -91,33 +96,47 @@ def changed(to, change):
     return make
 
 def half(path): path.write_bytes(path.read_bytes()[:path.stat().st_size//2])
-def flip(path): b = bytearray(path.read_bytes()); b[-9] ^= 4; path.write_bytes(b)
+def flip(path):
+    b = bytearray(path.read_bytes())
+    b[-9] ^= 4
+    path.write_bytes(b)
 def saved(value, name='data_best.pt'):
-    def make(d): torch.save(value, d/name); return d/name
+    def make(d):
+        torch.save(value, d/name)
+        return d/name
     return make
 
 def card(**kw):
-    def change(path): f = path/'card.json'; f.write_text(json.dumps({**json.loads(f.read_text()), **kw}))
+    def change(path):
+        f = path/'card.json'
+        f.write_text(json.dumps({**json.loads(f.read_text()), **kw}))
     return change
 
-def meta_of(**kw): return changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1, meta={**CS.meta, **kw}))
+def meta_of(**kw):
+    return changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1,
+        meta={**CS.meta, **kw}))
 
 def csv_rows(change):
     def edit(path):
         rows = list(csv.DictReader(open(path/'labels.csv', newline='')))
         change(rows)
-        with open(path/'labels.csv', 'w', newline='') as f: w = csv.DictWriter(f, rows[0]); w.writeheader(); w.writerows(rows)
+        with open(path/'labels.csv', 'w', newline='') as f:
+            w = csv.DictWriter(f, rows[0])
+            w.writeheader()
+            w.writerows(rows)
     return edit
 
 def huge_png(path):
     "A picture of 60,000 x 60,000 pixels in a hundred bytes"
     part = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind+data))
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + part(b'IHDR', struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0)) + part(b'IDAT', zlib.compress(b'0')) + part(b'IEND', b''))
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + part(b'IHDR', struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0))
+        + part(b'IDAT', zlib.compress(b'0')) + part(b'IEND', b''))
 
 def npz(drop=None, **arrays_):
     def change(path):
         with np.load(path) as z: all_ = {**dict(z), **arrays_}
-        all_.pop(drop, None); np.savez(path, **all_)
+        all_.pop(drop, None)
+        np.savez(path, **all_)
     return changed('npz', change)
 
 class Evil:
@@ -128,18 +147,22 @@ def folders(form, counts, size=(4, 4), mode='RGB'):
     def make(d):
         for c,n in counts.items():
             for i in range(n):
-                f = d/'syn'/form.format(c)/f'class{i}.png'; f.parent.mkdir(parents=True, exist_ok=True); Image.new(mode, size).save(f)
+                f = d/'syn'/form.format(c)/f'class{i}.png'
+                f.parent.mkdir(parents=True, exist_ok=True)
+                Image.new(mode, size).save(f)
         return d/'syn'
     return make
 
 def mtt(d, images=X, labels=Y):
-    (d/'m').mkdir(); torch.save(images, d/'m/images_best.pt')
+    (d/'m').mkdir()
+    torch.save(images, d/'m/images_best.pt')
     if labels is not None: torch.save(labels, d/'m/labels_best.pt')
     return d/'m'
 
-def huge_decode(d, factor=2, shape=[1, 2**14, 2**14], side=2):
+def huge_decode(d, factor=2, shape=(1, 2**14, 2**14), side=2):
     "A few hundred bytes that ask for gigabytes of training images"
-    save_state(d/'s.safetensors', dict(x=torch.zeros(1, 1, 1, side, side).byte(), labels=None), kind='CondensedSet', factor=factor, meta=dict(shape=shape))
+    save_state(d/'s.safetensors', dict(x=torch.zeros(1, 1, 1, side, side).byte(), labels=None), kind='CondensedSet',
+        factor=factor, meta=dict(shape=list(shape)))
     return d/'s.safetensors'
 
 def deflated(path):
@@ -160,15 +183,23 @@ BAD = dict(
     native_bit=(changed('native', flip), 'checksum'),
     native_pickle=(changed('native', lambda p: p.write_bytes(pickle.dumps(Evil())) and None), 'not a state file'),
     native_other_kind=(changed('native', lambda p: save_state(p, dict(x=CS.x), kind='Fit')), "holds 'Fit'"),
-    native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet', factor=1, meta={})), 'classes x ipc x C x H x W'),
-    native_wrong_factor=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=3, meta={})), 'factor 3 does not divide'),
-    native_meta_none=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1, meta=None)), 'meta must be a dict'),
-    native_factor_float=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet', factor=1., meta={})), 'factor 1.0'),
-    native_labels_list=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=[1, 2]), kind='CondensedSet', factor=1, meta={})), 'set.safetensors'),
-    native_nan=(changed('native', lambda p: save_state(p, dict(x=CS.x.float()/0, labels=None), kind='CondensedSet', factor=1, meta={})), 'floats in [0,1]'),
-    native_nan_labels=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=torch.full((2, 3, 2), float('nan'))), kind='CondensedSet', factor=1, meta={})), 'finite'),
+    native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet',
+    factor=1, meta={})), 'classes x ipc x C x H x W'),
+    native_wrong_factor=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet',
+    factor=3, meta={})), 'factor 3 does not divide'),
+    native_meta_none=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet',
+    factor=1, meta=None)), 'meta must be a dict'),
+    native_factor_float=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=None), kind='CondensedSet',
+    factor=1., meta={})), 'factor 1.0'),
+    native_labels_list=(changed('native', lambda p: save_state(p, dict(x=CS.x, labels=[1, 2]), kind='CondensedSet',
+    factor=1, meta={})), 'set.safetensors'),
+    native_nan=(changed('native', lambda p: save_state(p, dict(x=CS.x.float()/0, labels=None), kind='CondensedSet',
+    factor=1, meta={})), 'floats in [0,1]'),
+    native_nan_labels=(changed('native', lambda p: save_state(p,
+    dict(x=CS.x, labels=torch.full((2, 3, 2), float('nan'))), kind='CondensedSet', factor=1, meta={})), 'finite'),
     native_folder=(lambda d: ((d/'s.safetensors').mkdir(), d/'s.safetensors')[1], 's.safetensors'),
-    native_int_images=(changed('native', lambda p: save_state(p, dict(x=CS.x.long(), labels=None), kind='CondensedSet', factor=1, meta={})), 'uint8 or float'),
+    native_int_images=(changed('native', lambda p: save_state(p, dict(x=CS.x.long(), labels=None), kind='CondensedSet',
+    factor=1, meta={})), 'uint8 or float'),
     meta_classes=(meta_of(classes=['cat']), '1 classes, the images need 2'),
     meta_mean=(meta_of(mean=[.5]), '1 mean, the images need 3'),
     meta_text=(meta_of(std='x'), 'std in meta must be a list'),
@@ -210,7 +241,8 @@ BAD = dict(
     npz_flat=(npz(images=np.zeros((6, 4, 4), 'uint8')), 'N x H x W x C'),
     npz_other_images=(npz(images=np.zeros((6, 4, 4, 3), 'uint8')), 'not those that were exported'),
     npz_card_list=(npz(card=np.array('[1]')), 'set.npz'),
-    npz_bomb=(changed('npz', lambda p: np.savez_compressed(p, images=np.zeros((6, 7000, 7000), 'uint8'))), 'it claims 294,000'),
+    npz_bomb=(changed('npz', lambda p: np.savez_compressed(p, images=np.zeros((6, 7000, 7000), 'uint8'))),
+    'it claims 294,000'),
     npz_card_no_json=(npz(card=np.array('cat')), 'set.npz'),
     npz_labels=(npz(labels=np.array([0, 1]*3)), 'class by class'),
     npz_card_foreign=(npz(card=np.array('{"ipc": 3}')), 'not one that dc_nb wrote'),
@@ -223,7 +255,8 @@ BAD = dict(
     png_16_bit=(changed('png', lambda p: Image.new('I;16', (4, 4)).save(first_png(p))), 'I;16 pixels'),
     png_alpha=(changed('png', lambda p: Image.new('RGBA', (4, 4)).save(first_png(p))), 'RGBA pixels'),
     png_other_size=(changed('png', lambda p: Image.new('RGB', (5, 4)).save(first_png(p))), '(3, 4, 5)'),
-    png_repainted=(changed('png', lambda p: Image.new('RGB', (4, 4)).save(first_png(p))), 'not those that were exported'),
+    png_repainted=(changed('png', lambda p: Image.new('RGB', (4, 4)).save(first_png(p))),
+    'not those that were exported'),
     png_outside=(changed('png', csv_rows(lambda rows: rows[0].update(file='../../etc/passwd'))), 'lies outside'),
     png_labels_shuffled=(changed('png', csv_rows(lambda rows: rows.reverse())), 'class by class'),
     png_label_no_number=(changed('png', csv_rows(lambda rows: rows[0].update(label='cat'))), 'set'),
@@ -231,10 +264,12 @@ BAD = dict(
     png_no_card=(changed('png', lambda p: (p/'card.json').unlink()), 'its card.json is missing'),
     png_no_table=(changed('png', lambda p: (p/'labels.csv').unlink()), 'labels.csv'),
     png_no_column=(changed('png', csv_rows(lambda rows: [r.pop('file') for r in rows])), "'file' is missing"),
-    png_open_quote=(changed('png', lambda p: (p/'labels.csv').write_text('file,label\n"' + 'x'*200_000) and None), 'labels.csv'),
+    png_open_quote=(changed('png', lambda p: (p/'labels.csv').write_text('file,label\n"' + 'x'*200_000) and None),
+    'labels.csv'),
     png_card_ipc=(changed('png', card(ipc=0)), 'ipc in the card must be a whole number'),
     hf_card_ipc=(changed('hf', card(ipc='3')), 'set'),
-    hf_no_pictures=(changed('hf', lambda p: [f.unlink() for f in p.glob('train/*/*.png')] and None), 'names no pictures'),
+    hf_no_pictures=(changed('hf', lambda p: [f.unlink() for f in p.glob('train/*/*.png')] and None),
+    'names no pictures'),
     pt_evil=(saved(Evil()), 'no code in a file is run here'),
     pt_evil_inside=(saved([X, Y, Evil()]), 'no code in a file is run here'),
     pt_module=(saved(torch.nn.Linear(2, 2)), 'no code in a file is run here'),
@@ -300,7 +335,8 @@ def test_foreign_tensors_keep_their_training_images(classes, ipc, factor, seed):
     like = ImageSet(torch.zeros(classes, 1, side, side).byte(), range(classes), range(classes), [.5], [.5], 'any')
     x = torch.rand(classes*ipc, 1, side, side, generator=gen)
     got = from_tensors(x, torch.arange(classes).repeat_interleave(ipc), like, factor)
-    tiles = lambda o: sorted(map(tuple, torch.cat([p.flatten(1) for p in o.unfold(2, 2, 2).unfold(3, 2, 2).permute(2, 3, 0, 1, 4, 5).flatten(0, 1)]).tolist()))
+    tiles = lambda o: sorted(map(tuple, torch.cat([p.flatten(1)
+        for p in o.unfold(2, 2, 2).unfold(3, 2, 2).permute(2, 3, 0, 1, 4, 5).flatten(0, 1)]).tolist()))
     for c in range(classes): assert tiles(got.x[c]) == tiles(x[c*ipc:(c+1)*ipc])
 
 # the file of a set
@@ -321,7 +357,8 @@ def test_the_file_has_the_same_bytes_in_every_process(tmp_path):
     for i,seed in enumerate(('0', '1', '77')):
         env = dict(os.environ, PYTHONHASHSEED=seed, OMP_NUM_THREADS='1')
         subprocess.run([sys.executable, '-c', WRITE, str(tmp_path/f'{i}')], env=env, check=True, timeout=120)
-        seen.add(tuple(hashlib.sha256((tmp_path/f'{i}{end}').read_bytes()).hexdigest() for end in ('.safetensors', '.npz')))
+        seen.add(tuple(hashlib.sha256((tmp_path/f'{i}{end}').read_bytes()).hexdigest()
+            for end in ('.safetensors', '.npz')))
     assert len(seen) == 1
 
 # texts of a card on a page
@@ -335,14 +372,16 @@ def test_what_is_shown_is_printable_and_what_is_escaped_is_only_text(text):
     assert shown(text).isprintable() or not text
     assert html.unescape(escaped(text)) == shown(text)
     mistune = pytest.importorskip('mistune')
-    page = mistune.create_markdown(escape=False, plugins=['strikethrough', 'table', 'url', 'task_lists', 'footnotes', 'math'])(f'- x: {escaped(text)}\n')
+    page = mistune.create_markdown(escape=False, plugins=['strikethrough', 'table', 'url', 'task_lists', 'footnotes',
+        'math'])(f'- x: {escaped(text)}\n')
     assert re.findall('<[^>]*>', page) == ['<ul>', '<li>', '</li>', '</ul>']
     assert html.unescape(re.sub('<[^>]*>', '', page)).split() == ['x:', *shown(text).split()]
 
 EVIL = '\x1b]52;c;ZXZpbA==\x07<script>run()</script>\n\n# ok\n[x](http://evil.example) ![](http://evil.example/p.png) | `'
 
 def test_a_card_cannot_write_into_the_readme(tmp_path):
-    meta = dict(CS.meta, **{k:EVIL for k in ('data', 'source', 'licence', 'method', 'recipe', 'choices', 'run', 'regime')}, classes=[EVIL, 'cow'])
+    meta = dict(CS.meta, **{k:EVIL for k in ('data', 'source', 'licence', 'method', 'recipe', 'choices', 'run',
+        'regime')}, classes=[EVIL, 'cow'])
     text = (export(CondensedSet(CS.x, meta=meta), 'hf', tmp_path/'s')/'README.md').read_text()
     for part in ('<script', '](', '\n# ok', '`', '\x1b', 'http:') : assert part not in text.replace('`card.json`', '')
     assert read(tmp_path/'s').meta['licence'] == EVIL
@@ -355,14 +394,16 @@ def test_errors_do_not_show_raw_text(tmp_path):
 
 # names of the classes
 
-NAMES = [['circle', 'square'], ['square', 'circle'], ['a/b', 'a_b'], ['A', 'a'], ['', '..'], ['con', '\n'], ['crane', 'crane'], ['\udcff', 'x'*300], ['1', '0'], ['0001_b', '0000_a']]
+NAMES = [['circle', 'square'], ['square', 'circle'], ['a/b', 'a_b'], ['A', 'a'], ['', '..'], ['con', '\n'],
+    ['crane', 'crane'], ['\udcff', 'x'*300], ['1', '0'], ['0001_b', '0000_a']]
 
 @pytest.mark.parametrize('names', NAMES)
 @pytest.mark.parametrize('to', ['native', 'npz', 'torch', 'png', 'hf'])
 @pytest.mark.parametrize('soft', [False, True])
 def test_class_names_survive_every_export(to, names, soft, tmp_path):
     x = torch.arange(2*3*3*4*4).remainder(256).byte().view(2, 3, 3, 4, 4)
-    cs = CondensedSet(x, torch.eye(2)[:,None].expand(2, 3, 2).clone() if soft else None, meta=dict(classes=names, ids=['n1', 'n2']))
+    cs = CondensedSet(x, torch.eye(2)[:,None].expand(2, 3, 2).clone() if soft else None,
+        meta=dict(classes=names, ids=['n1', 'n2']))
     path = export(cs, to, tmp_path/('set'+dict(native='.safetensors', npz='.npz', torch='.pt').get(to, '')))
     assert read(path) == cs
     if to in ('png', 'hf') and names[0] in ('circle', 'square', '0001_b', '1'):
@@ -395,14 +436,16 @@ def test_tables_survive(factor, to, tmp_path):
     assert got == cs and got.bytes == cs.bytes == CS.bytes + table.nbytes and got.card == cs.card
     for k in (1, 2):
         part = got.first(k)
-        rows = [c*3*factor**2+r*factor**2+t for c in range(2) for r in range(k) for t in range(factor**2)]    # class, rank, tile
+        # class, rank, tile
+        rows = [c*3*factor**2+r*factor**2+t for c in range(2) for r in range(k) for t in range(factor**2)]
         assert part.table[2].equal(table[2,rows]) and part.images.equal(cs.images[rows])
         again = read(export(part, to, tmp_path/(f'b{k}'+dict(native='.safetensors', npz='.npz', torch='.pt')[to])))
         assert again == part == cs.first(k) and again.meta['table']['images'] == n
         with pytest.raises(ValueError, match=f'images {len(part)}, not {n}'): part.fits_table(4, 5, '(crop, flip)', 0)
     got.fits_table(4, 5, '(crop, flip)', 0)
     assert got.first(3) == got
-    for wrong,says in (((5, 5, '(crop, flip)', 0), 'epochs 5, not 4'), ((4, 6, '(crop, flip)', 0), 'batch 6, not 5'), ((4, 5, '(flip)', 0), "views '\\(flip\\)', not"), ((4, 5, '(crop, flip)', 1), 'seed 1, not 0')):
+    for wrong,says in (((5, 5, '(crop, flip)', 0), 'epochs 5, not 4'), ((4, 6, '(crop, flip)', 0), 'batch 6, not 5'),
+        ((4, 5, '(flip)', 0), "views '\\(flip\\)', not"), ((4, 5, '(crop, flip)', 1), 'seed 1, not 0')):
         with pytest.raises(ValueError, match=says): got.fits_table(*wrong)
     with pytest.warns(UserWarning, match='stays behind'): assert got.by_class(1).table is None
     with pytest.warns(UserWarning, match='stays behind'): export(got, 'png', tmp_path/'p')

@@ -114,7 +114,8 @@ def command(cwd, full=None, largest=None):
     def born():
         signal.signal(signal.SIGINT, signal.SIG_DFL)               # a shell's background jobs are deaf to it
         if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    return subprocess.Popen([sys.executable, '-c', 'from dc_nb.cli import main; main()', *LINE.split()], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=born)
+    return subprocess.Popen([sys.executable, '-c', 'from dc_nb.cli import main; main()', *LINE.split()], cwd=cwd,
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=born)
 
 def begun(p, cwd, what='cache/*.seconds'):
     "Wait until the command is at work on a stage"

@@ -69,13 +69,16 @@ def test_frozen_size(sizes):
 def test_joint_step_is_the_class_loop(classes, momentum, rounds, seed):
     "torch's SGD after each class and the closed form are at the same place whenever a class has its turn"
     g,x = gen(seed), torch.randn(classes, 3, generator=gen(seed), dtype=torch.float64)
-    slow = torch.nn.Parameter(x.clone()); opt = torch.optim.SGD([slow], lr=.1, momentum=momentum)
+    slow = torch.nn.Parameter(x.clone())
+    opt = torch.optim.SGD([slow], lr=.1, momentum=momentum)
     fast,v = x.clone(), torch.zeros_like(x)
     for _ in range(rounds):
         grad = torch.randn(classes, 3, generator=g, dtype=torch.float64)
         for c in range(classes):
             assert torch.allclose(slow[c].detach(), fast[c], atol=1e-10)
-            slow.grad = torch.zeros_like(slow); slow.grad[c] = grad[c]; opt.step()
+            slow.grad = torch.zeros_like(slow)
+            slow.grad[c] = grad[c]
+            opt.step()
         momentum_step(fast, v, grad, .1, momentum, classes)
 
 TINY = MatchingRecipe(network='convnet_d1', factor=2, rounds=2, steps=2, batch=8, learn=16, training=MatchingRecipe().training.but(batch=8), store=as_float)
@@ -165,7 +168,8 @@ def test_refiling_does_not_change_the_run():
     "The released tile order is a relabelling: decoded slots and their moves are the same, wherever a slot is stored"
     data,r = toy(), TINY.but(rate=.05)
     def end(start, decode):
-        m = Images(r, start, data); m.decode = decode
+        m = Images(r, start, data)
+        m.decode = decode
         run = Matching(r, data, dict(m=m), 0)
         while not run.done: advance(run)
         return m.x
@@ -185,11 +189,13 @@ def execute(tmp_path, **kw):
 
 def test_end_to_end(tmp_path):
     data = own_data(tmp_path/'own.npz', n=40)
-    nb = execute(tmp_path, dataset=data, ipc=3, factor=2, network='convnet_d2', student='convnet_w32', rounds=4, steps=2, learn=32, rate=.01, period=2, policy='released',
+    nb = execute(tmp_path, dataset=data, ipc=3, factor=2, network='convnet_d2', student='convnet_w32', rounds=4,
+        steps=2, learn=32, rate=.01, period=2, policy='released',
         class_wise=True, common=True, compare='C,MDC', sizes='1,3', epochs=4, curve=1, seed=5, seeds=2, precision='bf16')
     folder = tmp_path/'out'/'latest'
     row = json.loads((folder/'row.json').read_text())
-    assert (row['ipc'], row['factor'], row['network'], row['student'], row['rounds'], row['steps'], row['epochs'], row['seed'], row['precision']) == (3, 2, 'convnet_d2', 'convnet_w32', 4, 2, 4, 5, 'bf16')
+    assert (row['ipc'], row['factor'], row['network'], row['student'], row['rounds'], row['steps'], row['epochs'],
+        row['seed'], row['precision']) == (3, 2, 'convnet_d2', 'convnet_w32', 4, 2, 4, 5, 'bf16')
     assert list(row['scores']) == ['C', 'MDC', 'random'] and row['sizes'] == [1, 3] and row['scores']['MDC']['3']['n'] == 2 and row['scale'] == 'small run'
     assert {k.split('.')[-1] for k in row['changes']} >= {'policy', 'class_wise', 'common', 'rate', 'learn', 'period', 'epochs'}
     assert len(row['chosen']) == 4 and len(row['curve']['MDC']) == 3
@@ -208,9 +214,14 @@ def test_typed_parameters():
     assert all(eval(v['default']) == Mdc.model_fields[k].default for k,v in found.items())
 
 @pytest.mark.parametrize('bad,says', [
-    (dict(ipc=1), 'ipc = 1'), (dict(icp=3), "did you mean 'ipc'"), (dict(period=100), 'a run of 6 rounds'), (dict(period=0), 'period = 0'), (dict(factor=5), 'factor = 5'), (dict(factor=0), 'factor = 0'),
-    (dict(ipc=1000), 'smallest class'), (dict(ipc=40, factor=2), 'with 4 tiles an image'), (dict(sizes='0,2'), 'sizes 1..5'), (dict(sizes='two'), 'whole numbers'), (dict(compare='MCD'), 'some of A, B, C, MDC'),
-    (dict(policy='papre'), "policy = 'papre'"), (dict(network='resnet81'), "did you mean 'resnet18'"), (dict(method='edc'), 'of another family'), (dict(rate=0), 'rate = 0'), (dict(student='torchvision/vgg16'), 'does not take 8 x 8'),
+    (dict(ipc=1), 'ipc = 1'), (dict(icp=3), "did you mean 'ipc'"), (dict(period=100), 'a run of 6 rounds'),
+    (dict(period=0), 'period = 0'), (dict(factor=5), 'factor = 5'), (dict(factor=0), 'factor = 0'),
+    (dict(ipc=1000), 'smallest class'), (dict(ipc=40, factor=2), 'with 4 tiles an image'),
+    (dict(sizes='0,2'), 'sizes 1..5'), (dict(sizes='two'), 'whole numbers'),
+    (dict(compare='MCD'), 'some of A, B, C, MDC'),
+    (dict(policy='papre'), "policy = 'papre'"), (dict(network='resnet81'), "did you mean 'resnet18'"),
+    (dict(method='edc'), 'of another family'), (dict(rate=0), 'rate = 0'),
+    (dict(student='torchvision/vgg16'), 'does not take 8 x 8'),
 ])
 def test_bad_input(tmp_path, bad, says):
     "All of these stop before anything is trained"

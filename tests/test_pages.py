@@ -97,7 +97,9 @@ def test_any_losses_can_be_drawn(losses):
 def test_watching_writes_now_and_then(tmp_path):
     now,asked = [0.], []
     tell = watching(tmp_path/'w.html', 'a run', ['cat', 'cow'], every=10, clock=lambda: now[0])
-    def images(): asked.append(now[0]); return CS.x
+    def images():
+        asked.append(now[0])
+        return CS.x
     assert tell(stage='one', images=images)
     for now[0] in (1., 5., 9.9): assert not tell(losses=[1.], left=3.)
     now[0] = 10.
