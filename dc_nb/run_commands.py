@@ -208,8 +208,8 @@ def suggestions(known:dict, before:list, begun:str)->list:
     name = last[2:].replace('-', '_') if last.startswith('--') else last if before[-2:-1] == ['-p'] else None
     if name in known:
         some = chosen.get(name) or (('True', 'False') if known[name][0] == 'bool' else remembered().get(name, ()))
-        items = [CompletionItem(v) for v in some if v.startswith(begun)]
-        return items + [CompletionItem(begun, type=paths[name])]*(name in paths)
+        path = [CompletionItem(begun, type=paths[name])] if name in paths else []
+        return [CompletionItem(v) for v in some if v.startswith(begun)] + path
     word = str if last == '-p' else lambda k: f"--{k.replace('_', '-')}"
     return [CompletionItem(word(k), help=v[2]) for k,v in known.items() if word(k).startswith(begun)]
 

@@ -105,7 +105,9 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     method = foreign(dict(method=m['method']),
         network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'      # also for sets of other projects
     known = m.get('parameters', {})
-    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta')
+    reading = ('size', 'fit', 'test_share') if dataset and Path(dataset).is_dir() else ()        # as the run read the folder
+    kept = {k:known[k]
+        for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta', *reading)
         if k in known and ('recipe' in m or k == 'student')}
     given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student,
         epochs=epochs, seeds=seeds, out=out)

@@ -151,6 +151,8 @@ def test_a_folder_of_photographs(wheel):
     for more in ('', ' --fit squash', ' --test-share .4'):
         r = shell(wheel, f'dc_nb run edc --dataset mixed --size 8 --ipc 2{more} --observer-epochs 8'+QUICK.replace('--observer-epochs 2', ''))
         assert r.returncode == 0, r.stderr
+        r = shell(wheel, 'dc_nb evaluate out/latest/*.safetensors --dataset mixed --seeds 2')
+        assert r.returncode == 0 and 'on random images' in r.stdout, r.stderr
     rows = [json.loads(f.read_text()) for f in sorted((wheel[0]/'out').glob('edc-mixed-*/row.json'))]
     assert len({o['id'] for o in rows}) == len({o['data'] for o in rows}) == 3, 'three ways to read a folder are three data sets'
 
