@@ -51,7 +51,8 @@ def test_a_set_without_the_labels_it_was_made_for_says_so(tmp_path):
 
 @pytest.mark.parametrize('source,kw,says', [
     ('digts', {}, "did you mean 'digits'"), ('digits', dict(method='ecd'), "did you mean 'edc'"), ('digits', dict(icp=3), "did you mean 'ipc'"),
-    ('digits', dict(network=nn.Sequential()), 'network takes names, not a Sequential'), ('digits', dict(network=[nn.ReLU()]), 'network takes names, not a ReLU'),
+    ('digits', dict(network=nn.Sequential()), 'network takes names, not a Sequential'),
+    ('digits', dict(network=[nn.ReLU()]), 'network takes names, not a ReLU'),
     ('digits', dict(ipc=0), 'ipc = 0 is not right'), ((torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 2])), {}, 'one image; two are needed'),
 ])
 def test_mistakes(source, kw, says):
