@@ -273,7 +273,7 @@ def answered(process)->dict:
     "What that process found out"
     line = process.stdout.readline()
     if not line:
-        if process.wait() < 0: raise click.ClickException(f'the run was killed while it read the data{killed}')
+        if process.wait() < 0: raise click.ClickException(f'the run was killed before its first stage{killed}')
         raise SystemExit(1)                             # its own traceback stands above
     said = json.loads(line)
     if 'error' in said:
@@ -387,7 +387,9 @@ def run(what, words, as_json):
     known = parameters(what)
     process = started(what, pairs_of(words, known), known)
     try: nb,target = in_thread(lambda: executed(what, {}, process=process))
-    finally: process.kill()
+    finally:
+        process.kill()
+        process.wait()
     said = outputs(nb)
     place = place_of(said, target.parent)
     if place: target = target.rename(place/target.name)
