@@ -59,7 +59,7 @@ def opened(run:Run)->str: # Markdown
     groups = by_kind([s.kind for s in stages], rows)
     if not run.p.plan: tell(run, lines_of(groups))
     if run.store.watch:
-        run.store.watch(stage='the plan', left=sum(o['seconds'] for o in groups))
+        with suppress(OSError): run.store.watch(stage='the plan', left=sum(o['seconds'] for o in groups))
         tell(run, [f"watch it in a browser: {run.out/'watch.html'}"])
     if run.p.plan or sum(o['seconds'] for o in groups) > long: return table(plan_table(rows))
     return table([dict(o, seconds=duration(o['seconds'])) for o in groups]) if groups else 'Everything is made already.'
@@ -75,5 +75,6 @@ def ready(run:Run):
 def closed(run:Run, images=None, start=None):
     "The last page of a watched run: images beside their start, if there are any; nothing where nobody watches"
     here = lambda x: None if x is None else x.cpu()
-    if run.store.watch:
+    if not run.store.watch: return
+    with suppress(OSError):
         run.store.watch(stage='all stages are made', left=0., images=here(images), start=here(start), done=True)

@@ -112,7 +112,7 @@ def followed(folder:Path):
     shown = [log.stat().st_size if log.exists() else 0]
     live,begun = sys.stderr.isatty(), time.time()
     def look():
-        if log.exists() and (size := log.stat().st_size) > shown[0]:
+        if log.is_file() and (size := log.stat().st_size) > shown[0]:
             with open(log) as f:
                 f.seek(shown[0])
                 text = f.read()
@@ -264,6 +264,8 @@ def become_kernel():
 def second(what:str, pairs:dict):
     "Start the process that will be the kernel, in a session of its own: Ctrl-C is for the command"
     env = dict(os.environ, JPY_PARENT_PID=str(os.getpid()), MPLBACKEND='module://matplotlib_inline.backend_inline')
+    asked = click.get_current_context(silent=True)
+    if asked and asked.find_root().params.get('debug'): env['DC_NB_DEBUG'] = '1'
     return subprocess.Popen([sys.executable, '-c', 'from dc_nb.run_commands import become_kernel; become_kernel()',
         json.dumps([what, pairs])], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
         start_new_session=True)
@@ -340,7 +342,8 @@ def executed(what:str, pairs:dict, folder:Path|None=None, process=None)->tuple:
         raise click.ClickException(f'{target} is a folder, the notebook should go there: move it or choose another --out')
     try:
         with followed(folder): nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target),
-            said['values'], progress_bar=False, kernel_name='python3', kernel_manager_class=manager_of(process), shutdown_kernel='immediate')
+            said['values'], progress_bar=False, kernel_name='python3', kernel_manager_class=manager_of(process),
+            shutdown_kernel='immediate')                # all that it made is in files
     except papermill.PapermillExecutionError as e:
         raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
     except OSError as e:

@@ -1,4 +1,5 @@
 "The five lines: every kind of source, a set that is judged beside random images, and words where something cannot be"
+import json
 import pydoc
 
 import pytest
@@ -6,9 +7,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from conftest import ROOT
 from dc_nb import condense
 from dc_nb.condensed import CondensedSet
 from dc_nb.data import load, toy
+from dc_nb.edc_runs import NearChance
 from dc_nb.experiments import ParameterError
 from dc_nb.sources import DataError
 
@@ -61,3 +64,26 @@ def test_mistakes(source, kw, says):
 def test_help_shows_the_parameters():
     shown = pydoc.render_doc(condense, renderer=pydoc.plaintext)
     for said in ('images a class', "'small', 'cpu' or 'paper'", 'a folder for caches', 'any other parameter of the run'): assert said in shown
+
+def painter():
+    "The function of the guide that draws a picture of a kind"
+    cells = json.loads((ROOT/'nbs'/'guides'/'01_own_data.ipynb').read_text())['cells']
+    space = {}
+    exec(next(s for c in cells if 'def paint' in (s := ''.join(c['source']))), space)
+    return space['kinds'],space['paint']
+
+def test_a_new_users_folder(tmp_path):
+    "Sixty pictures a class, as in the guide but other ones: better than random images, or it is said that it is not, and what to do"
+    kinds,paint = painter()
+    for i,kind in enumerate(kinds):
+        (tmp_path/kind).mkdir()
+        for n in range(60): paint(kind, 10_000+3*n+i).save(tmp_path/kind/f'{n}.png')
+    try: small = condense(tmp_path, ipc=5)
+    except NearChance as e:
+        assert 'give it more epochs (observer_epochs) or another network' in str(e)
+        small = condense(tmp_path, ipc=5, network='wrn_16_2')
+    found = small.evaluate(seeds=5)
+    gain,half = found.difference
+    print(found)
+    says = 'no difference shown' if abs(gain) <= half else f"{'better' if gain > 0 else 'worse'} than random images"
+    assert str(found).endswith(says)
