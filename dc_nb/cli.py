@@ -58,9 +58,9 @@ def notebook(name:str)->Path:
     raise click.ClickException(f"{name}.ipynb is not in {here/'notebooks'}: this installation is not complete")
 
 # what each of them does, stage after stage
-runs = dict(edc='networks learn from all images and are measured; images are made that look alike to them; students judge',
-    mdc='images are made whose gradients are those of real ones, for every size at once; students judge each size',
-    mtt='experts learn from all images; images are made that teach the same way; students judge each size',
+runs = dict(edc='networks learn from all images, images are made to suit them, students judge',
+    mdc='images are made whose gradients match, for every size at once; students judge',
+    mtt='experts learn from all images, images are made that teach so, students judge',
     ablation='the run of edc once for each variant of one choice; students judge')
 
 def parameters(what:str)->dict:

@@ -393,6 +393,7 @@ def run(what, words, as_json):
     finally:
         process.kill()
         process.wait()
+    click.echo(err=True)
     said = outputs(nb)
     place = place_of(said, target.parent)
     if place: target = target.rename(place/target.name)

@@ -44,7 +44,7 @@ def test_a_plan_of_cifar10_in_ten_seconds(tmp_path):
     run = EdcRun(check(dict(dataset='cifar10', preset='cpu', ipc=10, out=str(tmp_path)), Edc), data=data)
     text = opened(run)
     spent = time.process_time()-start
-    open('/tmp/door/cifar.txt', 'w').write(f'{spent}\n{text}')
-    assert spent < 60
+    print(f'{spent:.1f} s of a processor')
+    assert spent < 30, 'ten seconds of two idle cores'
     assert sum(v or 0 for v in run.store.ahead.values()) > long and 'student, edc, seed 4' in text, 'a long run shows every stage'
     assert 'networks trained on all images' in (tmp_path/'progress.log').read_text()
