@@ -6,7 +6,7 @@
 __all__ = ['parts_of', 'names_of', 'run_of', 'explained', 'condense', 'Comparison', 'compare_with_random', 'judged']
 
 # %% ../nbs/library/16_door.ipynb #7b9c459c
-import tempfile
+import inspect,re,tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +56,11 @@ def run_of(data:tuple, ipc:int, method='edc', **parameters):
 # %% ../nbs/library/16_door.ipynb #5b1d00b8
 def explained(f):
     "The function; its comments on parameters stand in its docstring, where `help` shows them"
-    said = [f"- {k}: {' '.join(v.split())}" for k,v in docments(f).items() if v]
-    f.__doc__ = '\n\n'.join([f.__doc__, '\n'.join(said).replace('- return:', '- returns')])
+    said = {k:v for k,v in docments(f).items() if v}
+    rest = re.search(r'\*\*(\w+) *# *(.*)', inspect.getsource(f))            # docments leaves these out
+    if rest: said = {**said, f'**{rest[1]}':rest[2]}
+    lines = [f"- {k}: {' '.join(v.split())}" for k,v in sorted(said.items(), key=lambda o: o[0] == 'return')]
+    f.__doc__ = '\n\n'.join([f.__doc__, '\n'.join(lines).replace('- return:', '- returns:')])
     return f
 
 # %% ../nbs/library/16_door.ipynb #0218824d

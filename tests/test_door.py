@@ -10,14 +10,15 @@ from torch import nn
 from conftest import ROOT
 from dc_nb import condense
 from dc_nb.condensed import CondensedSet
+from dc_nb.core import UnknownName
 from dc_nb.data import load, toy
 from dc_nb.edc_runs import NearChance
 from dc_nb.experiments import ParameterError
 from dc_nb.sources import DataError
 
-TINY = dict(network='convnet_d1', observer_epochs=5, iterations=2, epochs=3, student='convnet_d1')
+TINY = dict(network='convnet_d1', iterations=2, epochs=3, student='convnet_d1')
 
-def folder(d, n=6, side=8, **parts):
+def folder(d, n=20, side=8):
     "Three classes of pictures that a network can tell apart"
     data = toy(n=n, side=side, channels=3)
     for i,(x,y) in enumerate(zip(data.x, data.y.tolist())):
@@ -59,7 +60,7 @@ def test_a_set_without_the_labels_it_was_made_for_says_so(tmp_path):
     ('digits', dict(ipc=0), 'ipc = 0 is not right'), ((torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 2])), {}, 'one image; two are needed'),
 ])
 def test_mistakes(source, kw, says):
-    with pytest.raises((ParameterError, DataError, ValueError), match=says): condense(source, **kw)
+    with pytest.raises((ParameterError, DataError, UnknownName), match=says): condense(source, **kw)
 
 def test_help_shows_the_parameters():
     shown = pydoc.render_doc(condense, renderer=pydoc.plaintext)
