@@ -16,7 +16,7 @@ import torch
 from .core import Registry,UnknownName,Unwritable,aside,nearest
 from .models import builder
 from .recipes import named
-from pydantic import BaseModel,BeforeValidator,ConfigDict,Field,ValidationError
+from pydantic import BaseModel,BeforeValidator,ConfigDict,Field,ValidationError,model_serializer
 
 # %% ../nbs/experiments/05_experiments.ipynb #b1db73eb
 class ParameterError(ValueError):
@@ -43,11 +43,16 @@ class Common(BaseModel):
     manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})
     # where things are here
     places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download'})
+    # parameters that came when there were runs already: the id of a run that does not use them stays
+    later: ClassVar = frozenset({'fit', 'test_share'})
     # a name of `data.datasets`, a folder, a .npz file, or MODULE:FUNCTION
     dataset: text = 'digits'
     root: text|None = None                              # folder of the data set, where it needs one
     download: bool = False                              # let torchvision fetch cifar10, cifar100 or svhn into root
     size: positive|None = None                          # pixels, for folders whose images differ in size
+    fit: Literal['crop','squash']|None = None           # how they come to that size; None: cropped to the centre
+    # of each class of a folder without a test part, kept to test on; None: a fifth
+    test_share: Annotated[number, Field(gt=0, lt=1)]|None = None
     ipc: positive = 10                                  # images per class
     preset: Literal['small','cpu','paper'] = 'small'    # budget
     student: text|None = None                           # network that is trained on the set
@@ -65,6 +70,9 @@ class Common(BaseModel):
     # of a Ray cluster ('auto': the one of this machine); None starts a local one
     address: text|None = None
     watch: bool = False                                 # rewrite out/watch.html while the run goes: losses, time left
+    @model_serializer(mode='wrap')
+    def _as_before(self, plain):
+        return {k:v for k,v in plain(self).items() if k not in self.later or v != type(self).model_fields[k].default}
     def names(self): return networks(self.student)
     def checked(self): "More than a type can say; raises `UnknownName` or `ParameterError`"
 

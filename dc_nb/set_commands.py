@@ -8,11 +8,19 @@ __all__ = []
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
 import json,tempfile
 from hashlib import sha256
+from pathlib import Path
 
 import click
+import dc_nb
 from .cli import main
 
 # %% ../nbs/library/19_set_commands.ipynb #37592f44
+def sets_there(ctx, param, begun):
+    "For the shell: files, and the sets of the zoo; nothing is opened or imported for that"
+    from click.shell_completion import CompletionItem
+    zoo = sorted(f'zoo:{f.stem}' for f in (Path(dc_nb.__file__).parent/'shelf').glob('*.safetensors'))
+    return [CompletionItem(n) for n in zoo if n.startswith(begun)] or [CompletionItem(begun, type='file')]
+
 def source(f):
     "Options that say where the original data is"
     for o in (click.option('--dataset',
@@ -47,7 +55,7 @@ def told(cs):
             yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))})"
 
 @main.command()
-@click.argument('paths', metavar='SET...', nargs=-1, required=True)
+@click.argument('paths', metavar='SET...', nargs=-1, required=True, shell_complete=sets_there)
 @click.option('--json', 'as_json', is_flag=True, help='The card as JSON.')
 @click.option('--html', metavar='FILE',
     help='Write a page that shows one set: images, prefixes, scores, card. It needs no network.')
@@ -66,19 +74,21 @@ def show(paths, as_json, html, **where):
         else: click.echo('\n'.join([*([f"{chr(10)*bool(i)}{shown(path)}"] if len(paths) > 1 else []), *told(cs)]))
 
 @main.command('export')
-@click.argument('path', metavar='SET')
+@click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--to', 'to', required=True, help='native, npz, torch, png or hf (a folder for Hugging Face datasets).')
 @click.option('--out', help='File or folder to write; made of data set and IPC if not given.')
 @click.option('--first', type=click.IntRange(1), help='Only so many images a class.')
 @click.option('--decoded', is_flag=True, help='One training image a picture, for tools that know nothing of tiles.')
+@click.option('--json', 'as_json', is_flag=True, help='Where it was written, as JSON.')
 @source
-def export_(path, to, out, first, decoded, **where):
+def export_(path, to, out, first, decoded, as_json, **where):
     "Write a condensed set in another format; reads those of other projects, too."
     from dc_nb import formats
     formats.writers[to]
     cs = opened(path, **where)
     if first: cs = cs.first(first)
-    click.echo(formats.export(formats.decoded(cs) if decoded else cs, to, out))
+    written = formats.export(formats.decoded(cs) if decoded else cs, to, out)
+    click.echo(json.dumps(dict(written=str(written), format=to)) if as_json else written)
 
 # %% ../nbs/library/19_set_commands.ipynb #05254914
 def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out, network=()):
@@ -95,7 +105,9 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     method = foreign(dict(method=m['method']),
         network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'      # also for sets of other projects
     known = m.get('parameters', {})
-    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta')
+    reading = ('size', 'fit', 'test_share') if dataset and Path(dataset).is_dir() else ()        # as the run read the folder
+    kept = {k:known[k]
+        for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta', *reading)
         if k in known and ('recipe' in m or k == 'student')}
     given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student,
         epochs=epochs, seeds=seeds, out=out)
@@ -123,7 +135,7 @@ def foreign(parameters:dict, allowed=())->dict:
     return parameters
 
 @main.command()
-@click.argument('path', metavar='SET')
+@click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--student', help='Network; that of the run that made the set if not given.')
 @click.option('--regime', type=click.Choice(['hard', 'fixed', 'live', 'stored']),
     help='Labels; those that the set was made for if not given.')
@@ -249,18 +261,20 @@ def findings(cs, where, repeat, out, weights, network=()):
         yield same, f'again       {what}'
 
 @main.command()
-@click.argument('path', metavar='SET')
+@click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--again', 'repeat', is_flag=True, help='Condense once more and compare the images.')
 @click.option('--network', multiple=True,
     help="A network or method of one's own (MODULE:FUNCTION) that --again may import.")
 @click.option('--weights', help='Folder of the observers, for --again of a set that was made with trained ones.')
+@click.option('--json', 'as_json', is_flag=True, help='The findings as JSON.')
 @source
-def verify(path, repeat, network, weights, factor, **where):
+def verify(path, repeat, network, weights, as_json, factor, **where):
     "Whether a set is whole, its key belongs to its recipe, the data is the same, and (--again) the images come out again."
-    bad = False
+    found = []
     # never in the caches of the run that is verified
     with tempfile.TemporaryDirectory() as out:
         for ok,text in findings(opened(path, factor=factor, **where), where, repeat, out, weights, network):
-            click.echo(f"{'-' if ok is None else 'ok' if ok else 'NO':<3} {text}")
-            bad = bad or ok is False
-    if bad: raise SystemExit(1)
+            found.append((ok, *text.split(None, 1)))
+            if not as_json: click.echo(f"{'-' if ok is None else 'ok' if ok else 'NO':<3} {text}")
+    if as_json: click.echo(json.dumps([dict(zip(('right', 'what', 'said'), o)) for o in found]))
+    if any(ok is False for ok,*_ in found): raise SystemExit(1)

@@ -24,6 +24,7 @@ import checks
 import commands
 import dc_nb
 import house
+import stage
 from dc_nb.data import CondensedSet
 from stage import Links, Names, Notebook, PageError, defined, directives, doors, label, notebooks, only_imports
 from stage import outside_code, staged
@@ -117,6 +118,10 @@ def test_every_notebook_lies_behind_one_door():
     assert list(house_of) == ['read', 'run', 'use']
     shown = [b.path for groups in house_of.values() for g in groups.values() for b in g]
     assert sorted(shown) == sorted(b.path for b in books)
+
+def test_every_name_of_a_door_is_a_notebook():
+    slugs = {b.slug for b in notebooks(ROOT/'nbs')}
+    assert {n for g in stage.read_table()['group'] for n in g.get('notebooks', ())} <= slugs
 
 def test_a_new_notebook_goes_where_its_folder_goes():
     want = dict(concepts='read', library='use', experiments='run', guides='use', elsewhere='read')

@@ -1,0 +1,90 @@
+"The five lines: every kind of source, a set that is judged beside random images, and words where something cannot be"
+import json
+import pydoc
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from conftest import ROOT
+from dc_nb import condense
+from dc_nb.condensed import CondensedSet
+from dc_nb.core import UnknownName
+from dc_nb.data import load, toy
+from dc_nb.edc_runs import NearChance
+from dc_nb.experiments import ParameterError
+from dc_nb.sources import DataError
+
+TINY = dict(network='convnet_d1', iterations=2, epochs=3, student='convnet_d1')
+
+def folder(d, n=20, side=8):
+    "Three classes of pictures that a network can tell apart"
+    data = toy(n=n, side=side, channels=3)
+    for i,(x,y) in enumerate(zip(data.x, data.y.tolist())):
+        file = d/'abc'[y]/f'{i}.png'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x.permute(1, 2, 0).numpy()).save(file)
+    return d
+
+def test_images_and_labels():
+    data = toy()
+    small = condense((data.x, data.y), ipc=2, **TINY)
+    assert small.x.shape == (3, 2, 1, 8, 8) and small.table is not None, 'labels of the default regime come along'
+    found = small.evaluate(toy(split='test'), seeds=2)
+    assert found.set.n == found.random.n == 2 and 'difference:' in str(found)
+
+def test_a_folder(tmp_path):
+    small = condense(folder(tmp_path/'pictures'), ipc=1, regime='hard', **TINY)
+    assert small.names == ['a', 'b', 'c'] and small.x.shape == (3, 1, 3, 8, 8)
+    assert small.evaluate(seeds=1).set.n == 1, 'a fifth was held back to test on'
+
+def test_a_name_and_a_cache(tmp_path):
+    one = condense('digits', ipc=1, out=tmp_path, **TINY)
+    files = {f.name:f.stat().st_mtime_ns for f in (tmp_path/'cache').glob('*.safetensors')}
+    two = condense('digits', ipc=1, out=tmp_path, **TINY)
+    assert one == two and files == {f.name:f.stat().st_mtime_ns for f in (tmp_path/'cache').glob('*.safetensors')}
+    one.first(1).save(tmp_path/'one.safetensors')
+    assert CondensedSet.load(tmp_path/'one.safetensors').evaluate(load('digits', split='test')).set.n == 1
+
+def test_a_set_without_the_labels_it_was_made_for_says_so(tmp_path):
+    small = condense((toy(), toy(split='test')), ipc=1, **TINY)
+    bare = CondensedSet(small.x, meta={k:v for k,v in small.meta.items() if k != 'table'})
+    said = str(bare.evaluate(toy(split='test'), seeds=1))
+    assert 'made for live labels and brings none: these students learned from hard ones' in said
+
+@pytest.mark.parametrize('source,kw,says', [
+    ('digts', {}, "did you mean 'digits'"), ('digits', dict(method='ecd'), "did you mean 'edc'"), ('digits', dict(icp=3), "did you mean 'ipc'"),
+    ('digits', dict(network=nn.Sequential()), 'network takes names, not a Sequential'),
+    ('digits', dict(network=[nn.ReLU()]), 'network takes names, not a ReLU'),
+    ('digits', dict(ipc=0), 'ipc = 0 is not right'), ((torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 2])), {}, 'one image; two are needed'),
+])
+def test_mistakes(source, kw, says):
+    with pytest.raises((ParameterError, DataError, UnknownName), match=says): condense(source, **kw)
+
+def test_help_shows_the_parameters():
+    shown = pydoc.render_doc(condense, renderer=pydoc.plaintext)
+    for said in ('images a class', "'small', 'cpu' or 'paper'", 'a folder for caches', 'any other parameter of the run'): assert said in shown
+
+def painter():
+    "The function of the guide that draws a picture of a kind"
+    cells = json.loads((ROOT/'nbs'/'guides'/'01_own_data.ipynb').read_text())['cells']
+    space = {}
+    exec(next(s for c in cells if 'def paint' in (s := ''.join(c['source']))), space)
+    return space['kinds'],space['paint']
+
+def test_a_new_users_folder(tmp_path):
+    "Sixty pictures a class, as in the guide but other ones: better than random images, or it is said that it is not, and what to do"
+    kinds,paint = painter()
+    for i,kind in enumerate(kinds):
+        (tmp_path/kind).mkdir()
+        for n in range(60): paint(kind, 10_000+3*n+i).save(tmp_path/kind/f'{n}.png')
+    try: small = condense(tmp_path, ipc=5)
+    except NearChance as e:
+        assert 'give it more epochs (observer_epochs) or another network' in str(e)
+        small = condense(tmp_path, ipc=5, network='wrn_16_2')
+    found = small.evaluate(seeds=5)
+    gain,half = found.difference
+    print(found)
+    says = 'no difference shown' if abs(gain) <= half else f"{'better' if gain > 0 else 'worse'} than random images"
+    assert str(found).endswith(says)
