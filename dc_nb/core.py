@@ -19,7 +19,7 @@ from time import monotonic
 from types import MethodType
 
 import torch
-from .digests import own_digest
+from .digests import own_digest,renew
 from safetensors import SafetensorError,safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -56,11 +56,13 @@ class Registry(dict):
         return self[name]
 
 def imported(name:str, registry:Registry):
-    "What `MODULE:FUNCTION` names, if it can be one of `registry`; the current folder is searched too"
+    "What `MODULE:FUNCTION` names now, if it can be one of `registry`; the current folder is searched too"
     module,_,attribute = name.partition(':')
     if '' not in sys.path: sys.path.insert(0, '')                # a console script does not look there
-    try: found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
+    try:
+        renew(module)
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as e:
         raise UnknownName(f"{name!r} is not one of the {registry.kind}: {e}") from None
     if not isinstance(found, registry.of):
         raise UnknownName(f"{name!r} is not one of the {registry.kind}: {attribute} is a {type(found).__name__}")
