@@ -21,7 +21,7 @@ from types import MethodType
 
 import torch
 from . import files
-from .digests import own_digest
+from .digests import own_digest,renew
 from torch import Tensor
 
 _all_ = ['Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state', 'load_state',
@@ -62,11 +62,13 @@ class Registry(dict):
 
 # %% ../nbs/library/01_core.ipynb #9f1bf903
 def imported(name:str, registry:Registry):
-    "What `MODULE:FUNCTION` names, if it can be one of `registry`; the current folder is searched too"
+    "What `MODULE:FUNCTION` names now, if it can be one of `registry`; the current folder is searched too"
     module,_,attribute = name.partition(':')
     if '' not in sys.path: sys.path.insert(0, '')                # a console script does not look there
-    try: found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
+    try:
+        renew(module)
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as e:
         raise UnknownName(f"{name!r} is not one of the {registry.kind}: {e}") from None
     if not isinstance(found, registry.of):
         raise UnknownName(f"{name!r} is not one of the {registry.kind}: {attribute} is a {type(found).__name__}")

@@ -6,7 +6,7 @@
 __all__ = ['packages', 'checkout', 'git', 'commit', 'versions', 'cpu_name', 'machine', 'provenance', 'peak_memory', 'keep_memory']
 
 # %% ../nbs/library/03_provenance.ipynb #2cd01c59
-import ctypes,platform,resource,subprocess,sys
+import ctypes,os,platform,resource,subprocess,sys
 from datetime import datetime,timezone
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError,distribution,version
@@ -25,8 +25,10 @@ def checkout()->Path|None:
 def git(*args)->str:
     "Output of a git command in the checkout of the package; '' where there is none"
     if not (folder := checkout()): return ''
+    # GIT_DIR and its like would name another repository
+    env = {k:v for k,v in os.environ.items() if not k.startswith('GIT_')}
     try:
-        return subprocess.run(['git', *args], cwd=folder, capture_output=True, text=True, timeout=10,
+        return subprocess.run(['git', *args], cwd=folder, env=env, capture_output=True, text=True, timeout=10,
             check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError): return ''
 

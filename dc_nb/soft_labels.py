@@ -8,6 +8,7 @@ __all__ = ['regimes', 'ensemble', 'mse_gt', 'kl', 'live', 'fixed', 'folded', 'la
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #6d2e487e
 import copy
+from collections import Counter
 from collections.abc import Callable
 from math import ceil,log2
 from os import PathLike
@@ -79,13 +80,13 @@ def folded(
     net = copy.deepcopy(net).eval()
     try: graph = _Leaves().trace(net)
     except (TypeError, RuntimeError, ValueError, AttributeError, fx.proxy.TraceError): return net
-    modules = dict(net.named_modules())
+    modules,calls = dict(net.named_modules()), Counter(node.target for node in graph.nodes)
     for node in list(graph.nodes):
-        before = node.args[0] if node.op == 'call_module' and node.args else None
-        if not isinstance(modules.get(node.target), nn.BatchNorm2d): continue
-        if before.op != 'call_module' or len(before.users) > 1: continue
+        before,bn = node.args[0] if node.op == 'call_module' and node.args else None, modules.get(node.target)
+        if not isinstance(bn, nn.BatchNorm2d) or bn.running_mean is None: continue
+        if before.op != 'call_module' or len(before.users) > 1 or calls[before.target] + calls[node.target] > 2: continue
         if type(conv := modules[before.target]) is not nn.Conv2d: continue
-        net.set_submodule(before.target, fuse_conv_bn_eval(conv, modules[node.target]))
+        net.set_submodule(before.target, fuse_conv_bn_eval(conv, bn))
         net.set_submodule(node.target, nn.Identity())
     return net
 

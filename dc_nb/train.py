@@ -206,12 +206,14 @@ def fit(
 # %% ../nbs/library/14_train.ipynb #a93fd880
 @torch.no_grad()
 def accuracy(net:nn.Module, data, batch:int=500)->float:
-    "Share of right answers in [0,1]"
+    "Share of right answers in [0,1]; `Diverged` for answers that are no numbers"
     net.eval()
-    right = 0
+    right = wrong = 0
     for idx in torch.arange(len(data)).split(batch):
         x,y = data.take(idx)
-        right += (net(x.contiguous(memory_format=torch.channels_last)).argmax(1) == y).sum()
+        logits = net(x.contiguous(memory_format=torch.channels_last))
+        right,wrong = right + (logits.argmax(1) == y).sum(), wrong + (~logits.isfinite()).sum()
+    if int(wrong): raise Diverged(f"{int(wrong)} answers of the network are not finite: {Fit.advice}")
     return int(right)/len(data)
 
 # %% ../nbs/library/14_train.ipynb #0c57a384
