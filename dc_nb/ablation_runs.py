@@ -19,7 +19,7 @@ from .edc_runs import Edc,EdcRun,brief_study,synthesis
 from .evaluation import Score,paired,score
 from .experiments import families,positive,text
 from .observers import Observer
-from .runs import Run,common_row,numbers,sized,with_study
+from .runs import common_row,numbers,sized,with_study
 from fastcore.basics import patch
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #23635adf

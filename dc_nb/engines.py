@@ -104,7 +104,8 @@ def _fits(nodes:list, cpus:int, gpus:float):
     rooms = [(n['Resources'].get('CPU', 0), n['Resources'].get('GPU', 0)) for n in nodes if n['Alive']]
     if any(c >= cpus and g >= gpus for c,g in rooms): return
     has = ', '.join(f'{c:.0f} and {g:.0f}' for c,g in sorted(set(rooms), reverse=True)) or 'none'
-    raise ValueError(f"a stage needs {cpus} CPUs and {gpus:g} GPUs on one machine; the machines of this cluster have (CPUs and GPUs): {has}; use fewer threads or add a larger machine")
+    asked = f'a stage needs {cpus} CPUs and {gpus:g} GPUs on one machine'
+    raise ValueError(f"{asked}; the machines of this cluster have (CPUs and GPUs): {has}; use fewer threads or add a larger machine")
 
 # %% ../nbs/experiments/04_engines.ipynb #881682cb
 lost = 100                                  # workers that a stage may lose

@@ -9,7 +9,6 @@ __all__ = ['early', 'sized', 'file_stats', 'data_stamp', 'data_of', 'Run', 'with
 
 # %% ../nbs/experiments/23_run_base.ipynb #500aa996
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from functools import lru_cache,partial
@@ -180,7 +179,7 @@ def enough_images(run:Run, tiles:int, what:str):
     except ValueError as e: raise ParameterError(str(e)) from None
 
 def fit_disk(run:Run, nets:dict, sets:int, labels:int=0):
-    "Refuse a disk with no room for the caches of these networks (bytes by name; one in training takes five times that), `sets` float images sets and `labels` bytes"
+    "Refuse a disk without room for these networks (bytes by name; one in training takes five times that), `sets` sets of floats and `labels` bytes"
     one = 4*len(run.train.classes)*run.p.ipc*run.train.x[:1].numel()
     roomy(run.out, 2*sum(nets.values()) + 5*max(nets.values(), default=0) + 4*sets*one + labels)
 
@@ -212,7 +211,7 @@ def noted(what:str)->dict:
     return dict(doubt=what) if what else {}
 
 def saturated(start, end)->str:
-    "A sentence if most of the pixels that had a shade at the start are at an end of the range; `Diverged` where a pixel's range is lost in the rounding of the values"
+    "A sentence if most pixels that had a shade at the start are at an end of the range; `Diverged` where values round a pixel's range away"
     if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1:
         raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: lower the rate of the images')
     shades = (start > 0) & (start < 1)

@@ -8,7 +8,6 @@ __all__ = ['counted', 'above', 'late', 'plumbing', 'choices', 'network_roots', '
 
 # %% ../nbs/experiments/22_stage_code.ipynb #5398e45d
 import sys
-from collections.abc import Callable
 from dataclasses import fields,is_dataclass
 from functools import cache,partial
 from importlib.metadata import packages_distributions,version

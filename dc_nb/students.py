@@ -120,7 +120,7 @@ def objective_of(run:Run, condensed:CondensedSet, train, training, seed:int, tab
 # %% ../nbs/experiments/24_students.ipynb #33de0779
 def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(),
     teachers:tuple=(), decays:tuple=(), picked:tuple=())->Stage:
-    "The stage of one student of `pick(values of images)` (whose roots are `picked`); its value is the accuracy at the last epoch. Students whose averages have other `decays` come along"
+    "One student of `pick(values of images)` (its roots: `picked`), tested at its last epoch; those whose averages have other `decays` come along"
     protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)
     table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live',
         'stored') else ()

@@ -20,14 +20,13 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from dc_nb import edc_runs, matching_runs, trajectory_runs           # they register their families
 from dc_nb.ablation_runs import Ablation
 from dc_nb.cli import main
 from dc_nb.core import Damaged, Diverged, UnknownName, load_state, save_state
-from dc_nb.data import CondensedSet, DataError, ImageSet, from_arrays, toy
+from dc_nb.data import CondensedSet, DataError, from_arrays, toy
 from dc_nb.edc_runs import Edc, EdcRun
 from dc_nb.evaluation import Protocol, own_labels
-from dc_nb.experiments import ParameterError, append_row, check, rows
+from dc_nb.experiments import ParameterError, check
 from dc_nb.formats import read
 from dc_nb.matching_runs import Mdc
 from dc_nb.models import models
@@ -51,7 +50,8 @@ def wrong(what): raise AssertionError(what)
 FAMILIES = dict(edc=Edc, mdc=Mdc, mtt=Mtt, ablation=Ablation)
 WHOLE = [0, -1, 1.5, 2.0, '1', '1e3', '１', ' 2 ', '2;ls', True, None, math.nan, math.inf, 10**400, 2**63, [], {}, b'1']
 REAL = [-1e-9, 2, '0.5', '٠٫٥', True, None, math.nan, -math.inf, 1e308, 10**400, [.5], {}, 'half']
-TEXT = ['', ' ', '\0', '../x', ':', 'a:b:c', 'no_such_module:net', 'dc_nb.models:nothing', 'n'*5000, '\x1b[2J', 'convnet_d1;', 'timm/', 'timm/../x', 'torchvision/no', '$(id)', 3, True, [], b'x']
+TEXT = ['', ' ', '\0', '../x', ':', 'a:b:c', 'no_such_module:net', 'dc_nb.models:nothing', 'n'*5000, '\x1b[2J', 'convnet_d1;', 'timm/', 'timm/../x',
+    'torchvision/no', '$(id)', 3, True, [], b'x']
 
 def asked(kind, field, value):
     p = check({field:value}, FAMILIES[kind])
@@ -70,8 +70,10 @@ for kind,fields in dict(edc=('alpha',), mdc=('rate',), mtt=('step_rate',)).items
 for kind,fields in dict(edc=('observers',), mtt=('network',)).items():
     for field in fields:
         for v in TEXT: case(f'{kind}: {field}={short(v)}', partial(asked, kind, field, v))
-for kind,field,v in [('mdc', 'sizes', '1,,2'), ('mdc', 'sizes', '0'), ('mdc', 'sizes', '1-3'), ('mdc', 'sizes', 'all'), ('mdc', 'compare', 'mdc,mdc'), ('mdc', 'compare', 'Z'), ('mtt', 'compare', 'DC'),
-    ('mtt', 'compare', ','), ('ablation', 'ablation', ''), ('ablation', 'ablation', 'zeta,alpha'), ('ablation', 'ablation', 'os:system'), ('edc', 'device', 'cuda:-1'), ('edc', 'device', 'cpu:0:0'), ('edc', 'engine', 'spark')]:
+for kind,field,v in [('mdc', 'sizes', '1,,2'), ('mdc', 'sizes', '0'), ('mdc', 'sizes', '1-3'), ('mdc', 'sizes', 'all'), ('mdc', 'compare', 'mdc,mdc'),
+    ('mdc', 'compare', 'Z'), ('mtt', 'compare', 'DC'),
+    ('mtt', 'compare', ','), ('ablation', 'ablation', ''), ('ablation', 'ablation', 'zeta,alpha'), ('ablation', 'ablation', 'os:system'),
+    ('edc', 'device', 'cuda:-1'), ('edc', 'device', 'cpu:0:0'), ('edc', 'engine', 'spark')]:
     case(f'{kind}: {field}={short(v)}', partial(asked, kind, field, v))
 
 # --- sets in memory
@@ -98,19 +100,29 @@ def looped():
     return d
 
 x = torch.rand(2, 1, 1, 4, 4)
-for name,kw in {'no classes':dict(x=x[:0]), 'no images':dict(x=x[:,:0]), 'no pixels':dict(x=x[...,:0]), 'four axes':dict(x=x[0]), 'a list':dict(x=[1]), 'None':dict(x=None), 'nan':dict(x=x*math.nan), 'infinite':dict(x=x+math.inf),
-    'below zero':dict(x=x-2), 'bools':dict(x=x > .5), 'int64':dict(x=(x*255).long()), 'complex':dict(x=x.to(torch.complex64)), 'half':dict(x=x.half()), 'meta device':dict(x=torch.empty(2, 1, 1, 4, 4, device='meta')),
-    'factor 0':dict(factor=0), 'factor -1':dict(factor=-1), 'factor 3':dict(factor=3), 'factor True':dict(factor=True), 'factor 1.0':dict(factor=1.), 'factor "1"':dict(factor='1'), 'factor 17':dict(factor=17),
-    'labels nan':dict(labels=torch.full((2, 1, 3), math.nan)), 'labels infinite':dict(labels=torch.full((2, 1, 3), math.inf)), 'labels of one axis':dict(labels=torch.zeros(2)), 'labels of other classes':dict(labels=torch.zeros(3, 1, 3)),
-    'labels of no column':dict(labels=torch.zeros(2, 1, 0)), 'labels int':dict(labels=torch.zeros(2, 1, 3).long()), 'table without protocol':dict(table=torch.zeros(1, 2, 2).half()), 'protocol without table':dict(meta=dict(table={})),
+for name,kw in {'no classes':dict(x=x[:0]), 'no images':dict(x=x[:,:0]), 'no pixels':dict(x=x[...,:0]), 'four axes':dict(x=x[0]), 'a list':dict(x=[1]),
+    'None':dict(x=None), 'nan':dict(x=x*math.nan), 'infinite':dict(x=x+math.inf),
+    'below zero':dict(x=x-2), 'bools':dict(x=x > .5), 'int64':dict(x=(x*255).long()), 'complex':dict(x=x.to(torch.complex64)), 'half':dict(x=x.half()),
+    'meta device':dict(x=torch.empty(2, 1, 1, 4, 4, device='meta')),
+    'factor 0':dict(factor=0), 'factor -1':dict(factor=-1), 'factor 3':dict(factor=3), 'factor True':dict(factor=True), 'factor 1.0':dict(factor=1.),
+    'factor "1"':dict(factor='1'), 'factor 17':dict(factor=17),
+    'labels nan':dict(labels=torch.full((2, 1, 3), math.nan)), 'labels infinite':dict(labels=torch.full((2, 1, 3), math.inf)),
+    'labels of one axis':dict(labels=torch.zeros(2)), 'labels of other classes':dict(labels=torch.zeros(3, 1, 3)),
+    'labels of no column':dict(labels=torch.zeros(2, 1, 0)), 'labels int':dict(labels=torch.zeros(2, 1, 3).long()),
+    'table without protocol':dict(table=torch.zeros(1, 2, 2).half()), 'protocol without table':dict(meta=dict(table={})),
     'table of nan':dict(table=torch.full((1, 2, 2), math.nan).half(), meta=dict(table=dict(epochs=1, batch=1, views='', seed=0, labellers=[]))),
     'table in float32':dict(table=torch.zeros(1, 2, 2), meta=dict(table=dict(epochs=1, batch=1, views='', seed=0, labellers=[]))),
     'table of other epochs':dict(table=torch.zeros(1, 2, 2).half(), meta=dict(table=dict(epochs=2, batch=1, views='', seed=0, labellers=[]))),
-    'a card in a card':dict(meta=dict(parameters=dict(card=dict(card=dict(card={}))))), 'a card 200 deep':dict(meta=dict(mine=deep(200))), 'a card in itself':dict(meta=looped()), 'a function in the card':dict(meta=dict(mine=print)),
-    'a tensor in the card':dict(meta=dict(mine=x)), 'nan in the card':dict(meta=dict(mine=math.nan)), 'classes of one name':dict(meta=dict(classes=['a', 'a'])), 'three names for two':dict(meta=dict(classes=['a', 'b', 'c'])),
-    'names with newlines':dict(meta=dict(classes=['a\nok', '\x1b[2J'])), 'std of zero':dict(meta=dict(std=[0])), 'std below zero':dict(meta=dict(std=[-1])), 'shape of 2**40':dict(meta=dict(shape=[1, 2**40, 2**40])),
-    'shape of other channels':dict(meta=dict(shape=[3, 4, 4])), 'ipc of 10**12':dict(meta=dict(ipc=10**12)), 'seed of 10**40':dict(meta=dict(seed=10**40)), 'scores of text':dict(meta=dict(scores=dict(edc=dict(mean='best')))),
-    'scores of scores':dict(meta=dict(scores=dict(edc=dict(mean=.5, edc=dict(mean=None))))), 'a name of 10**6 letters':dict(meta=dict(method='n'*10**6))}.items():
+    'a card in a card':dict(meta=dict(parameters=dict(card=dict(card=dict(card={}))))), 'a card 200 deep':dict(meta=dict(mine=deep(200))),
+    'a card in itself':dict(meta=looped()), 'a function in the card':dict(meta=dict(mine=print)),
+    'a tensor in the card':dict(meta=dict(mine=x)), 'nan in the card':dict(meta=dict(mine=math.nan)),
+    'classes of one name':dict(meta=dict(classes=['a', 'a'])), 'three names for two':dict(meta=dict(classes=['a', 'b', 'c'])),
+    'names with newlines':dict(meta=dict(classes=['a\nok', '\x1b[2J'])), 'std of zero':dict(meta=dict(std=[0])), 'std below zero':dict(meta=dict(std=[-1])),
+    'shape of 2**40':dict(meta=dict(shape=[1, 2**40, 2**40])),
+    'shape of other channels':dict(meta=dict(shape=[3, 4, 4])), 'ipc of 10**12':dict(meta=dict(ipc=10**12)), 'seed of 10**40':dict(meta=dict(seed=10**40)),
+    'scores of text':dict(meta=dict(scores=dict(edc=dict(mean='best')))),
+    'scores of scores':dict(meta=dict(scores=dict(edc=dict(mean=.5, edc=dict(mean=None))))),
+    'a name of 10**6 letters':dict(meta=dict(method='n'*10**6))}.items():
     case(f'sets: {name}', partial(kept, **kw))
 
 def columns(names):
@@ -134,13 +146,20 @@ def header(spec, data=b'', length=None):
     text = json.dumps(spec).encode() if not isinstance(spec, bytes) else spec
     return struct.pack('<Q', len(text) if length is None else length) + text + data
 
-BYTES = {'empty':b'', 'eight zeros':bytes(8), 'a text':b'not a set', 'a header of 2**63 bytes':struct.pack('<Q', 2**63), 'a header cut short':header({}, length=100), 'no tensors':header({}),
-    'a header that is a list':header([]), 'nested 100000 deep':header(b'['*100000), 'offsets beyond the file':header(dict(x=dict(dtype='U8', shape=[9], data_offsets=[0, 9]))),
-    'offsets that go back':header(dict(x=dict(dtype='U8', shape=[1], data_offsets=[5, 4])), b'12345'), 'a shape of 2**60':header(dict(x=dict(dtype='F32', shape=[2**60], data_offsets=[0, 4])), b'1234'),
-    'a shape below zero':header(dict(x=dict(dtype='F32', shape=[-1], data_offsets=[0, 4])), b'1234'), 'a type nobody knows':header(dict(x=dict(dtype='F1', shape=[1], data_offsets=[0, 1])), b'1'),
-    'no card':header(dict(x=dict(dtype='U8', shape=[1], data_offsets=[0, 1])), b'1'), 'a card that is no JSON':header(dict(__metadata__=dict(dc_nb='x'*64+'{'), x=dict(dtype='U8', shape=[1], data_offsets=[0, 1])), b'1'),
-    'a label bomb':header(dict(__metadata__=dict(dc_nb='0'*64+json.dumps(dict(plain={}, card=dict(kind='CondensedSet')))), table=dict(dtype='F16', shape=[10**6, 10**6, 1000], data_offsets=[0, 2])), b'12'),
-    'a pickle':b'\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.', 'a zip without end':b'PK\x03\x04'+bytes(30), 'a picture':b'\x89PNG\r\n\x1a\n'+bytes(20)}
+BYTES = {'empty':b'', 'eight zeros':bytes(8), 'a text':b'not a set', 'a header of 2**63 bytes':struct.pack('<Q', 2**63),
+    'a header cut short':header({}, length=100), 'no tensors':header({}),
+    'a header that is a list':header([]), 'nested 100000 deep':header(b'['*100000),
+    'offsets beyond the file':header(dict(x=dict(dtype='U8', shape=[9], data_offsets=[0, 9]))),
+    'offsets that go back':header(dict(x=dict(dtype='U8', shape=[1], data_offsets=[5, 4])), b'12345'),
+    'a shape of 2**60':header(dict(x=dict(dtype='F32', shape=[2**60], data_offsets=[0, 4])), b'1234'),
+    'a shape below zero':header(dict(x=dict(dtype='F32', shape=[-1], data_offsets=[0, 4])), b'1234'),
+    'a type nobody knows':header(dict(x=dict(dtype='F1', shape=[1], data_offsets=[0, 1])), b'1'),
+    'no card':header(dict(x=dict(dtype='U8', shape=[1], data_offsets=[0, 1])), b'1'),
+    'a card that is no JSON':header(dict(__metadata__=dict(dc_nb='x'*64+'{'), x=dict(dtype='U8', shape=[1], data_offsets=[0, 1])), b'1'),
+    'a label bomb':header(dict(__metadata__=dict(dc_nb='0'*64+json.dumps(dict(plain={}, card=dict(kind='CondensedSet')))),
+    table=dict(dtype='F16', shape=[10**6, 10**6, 1000], data_offsets=[0, 2])), b'12'),
+    'a pickle':b'\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.', 'a zip without end':b'PK\x03\x04'+bytes(30),
+    'a picture':b'\x89PNG\r\n\x1a\n'+bytes(20)}
 
 def opened(content, name):
     with tempfile.TemporaryDirectory() as d:
@@ -159,7 +178,8 @@ def altered(how):
         b = bytearray(f.read_bytes())
         f.write_bytes(how(b))
         return load_state(f)
-for name,how in {'a bit of the data':lambda b: b[:-1]+bytes([b[-1]^1]), 'a bit of the header':lambda b: b[:20]+bytes([b[20]^1])+b[21:], 'half':lambda b: b[:len(b)//2], 'twice':lambda b: b+b, 'one byte more':lambda b: b+b'x'}.items():
+for name,how in {'a bit of the data':lambda b: b[:-1]+bytes([b[-1]^1]), 'a bit of the header':lambda b: b[:20]+bytes([b[20]^1])+b[21:],
+    'half':lambda b: b[:len(b)//2], 'twice':lambda b: b+b, 'one byte more':lambda b: b+b'x'}.items():
     case(f'states: {name}', partial(altered, how))
 
 # --- images in memory
@@ -169,9 +189,12 @@ def images(x, y, **kw):
     made.take(torch.arange(len(made)))
     return made.shape
 good = np.zeros((4, 8, 8, 3), 'uint8'), np.array([0, 1, 0, 1])
-for name,(a,b) in {'labels of text':(good[0], np.array(list('abab'))), 'labels below zero':(good[0], good[1]-1), 'a label too large':(good[0], good[1]*10**9), 'labels of half':(good[0], good[1]+.5), 'labels nan':(good[0], good[1]*math.nan),
-    'one label less':(good[0], good[1][:3]), 'no images':(good[0][:0], good[1][:0]), 'objects':(good[0].astype(object), good[1]), 'texts':(np.array(['x']*4), good[1]), 'five axes':(good[0][None], good[1]),
-    'nan images':(good[0]*math.nan, good[1]), 'floats to 255':(good[0].astype(float)+255, good[1]), 'signed bytes':(good[0].astype('int8')-1, good[1]), 'one class':(good[0], good[1]*0), 'complex':(good[0]*1j, good[1])}.items():
+for name,(a,b) in {'labels of text':(good[0], np.array(list('abab'))), 'labels below zero':(good[0], good[1]-1),
+    'a label too large':(good[0], good[1]*10**9), 'labels of half':(good[0], good[1]+.5), 'labels nan':(good[0], good[1]*math.nan),
+    'one label less':(good[0], good[1][:3]), 'no images':(good[0][:0], good[1][:0]), 'objects':(good[0].astype(object), good[1]),
+    'texts':(np.array(['x']*4), good[1]), 'five axes':(good[0][None], good[1]),
+    'nan images':(good[0]*math.nan, good[1]), 'floats to 255':(good[0].astype(float)+255, good[1]), 'signed bytes':(good[0].astype('int8')-1, good[1]),
+    'one class':(good[0], good[1]*0), 'complex':(good[0]*1j, good[1])}.items():
     case(f'images: {name}', partial(images, a, b))
 
 # --- networks of somebody's own
@@ -197,8 +220,10 @@ def judged(answer):
         try: return run.get(run.random()[0])
         finally: del models['attacked']
 
-for name,answer in {'None':lambda s, x: None, 'the images':lambda s, x: x, 'a number':lambda s, x: x.mean(), 'a class more':lambda s, x: s.fc(x.flatten(1)).repeat(1, 2), 'one for each pixel':lambda s, x: s.fc(x.flatten(1))[:,:,None],
-    'a tuple':lambda s, x: (s.fc(x.flatten(1)),)*2, 'a dict':lambda s, x: dict(out=s.fc(x.flatten(1))), 'half of the images':lambda s, x: s.fc(x.flatten(1))[::2], 'another size':lambda s, x: s.fc(x.flatten(1)[:,:9])}.items():
+for name,answer in {'None':lambda s, x: None, 'the images':lambda s, x: x, 'a number':lambda s, x: x.mean(), 'a class more':lambda s,
+    x: s.fc(x.flatten(1)).repeat(1, 2), 'one for each pixel':lambda s, x: s.fc(x.flatten(1))[:,:,None],
+    'a tuple':lambda s, x: (s.fc(x.flatten(1)),)*2, 'a dict':lambda s, x: dict(out=s.fc(x.flatten(1))), 'half of the images':lambda s,
+    x: s.fc(x.flatten(1))[::2], 'another size':lambda s, x: s.fc(x.flatten(1)[:,:9])}.items():
     case(f'networks: answers {name}', partial(built, answer))
 case('networks: answers as it should', partial(judged, lambda s, x: s.fc(x.flatten(1))))
 case('networks: nan in eval mode alone', partial(judged, lambda s, x: s.fc(x.flatten(1))*(1. if s.training else math.nan)))
@@ -210,8 +235,11 @@ def published(text):
         (Path(d)/'row.json').write_bytes(text)
         try: return publish(Path(d)/'row.json', Path(d)/'results').name
         except (ValueError, UnicodeError) as e: raise DataError(str(e)) from None
-for name,text in {'empty':b'', 'a list':b'[]', 'a path':b'{"run": "../x", "id": "a", "scores": {}}', 'two words':b'{"run": "a b", "id": "a", "scores": {}}', 'a number as id':b'{"run": "edc", "id": 1, "scores": {}}', 'no scores':b'{"run": "edc", "id": "a"}',
-    'nested deep':b'{"run": "edc", "id": "a", "scores": '+b'{"a":'*3000+b'1'+b'}'*3000+b'}', 'latin-1':'{"run": "é", "id": "a", "scores": {}}'.encode('latin-1'), 'a null byte':b'{"run": "e\\u0000", "id": "a", "scores": {}}', 'whole':b'{"run": "edc", "id": "a", "scores": {}}'}.items():
+for name,text in {'empty':b'', 'a list':b'[]', 'a path':b'{"run": "../x", "id": "a", "scores": {}}', 'two words':b'{"run": "a b", "id": "a", "scores": {}}',
+    'a number as id':b'{"run": "edc", "id": 1, "scores": {}}', 'no scores':b'{"run": "edc", "id": "a"}',
+    'nested deep':b'{"run": "edc", "id": "a", "scores": '+b'{"a":'*3000+b'1'+b'}'*3000+b'}',
+    'latin-1':'{"run": "é", "id": "a", "scores": {}}'.encode('latin-1'), 'a null byte':b'{"run": "e\\u0000", "id": "a", "scores": {}}',
+    'whole':b'{"run": "edc", "id": "a", "scores": {}}'}.items():
     case(f'rows: {name}', partial(published, text))
 
 # --- commands
@@ -222,8 +250,10 @@ def command(*line):
     if r.exit_code == 0: return r.output[:40]
     if '\x1b' in r.output or 'Traceback' in r.output: wrong('raw words')
     raise DataError(r.output.strip().splitlines()[-1][:100])
-for line in ['rnu edc', 'run', 'run edcc', 'run edc -p', 'run edc -p ipc', 'run edc -p ipc 0', 'run edc -p icp 1', 'run edc -p ipc 1 -p ipc nan', 'run edc -p out /proc/x', 'run edc -p dataset no_such', 'run edc -p student :', 'run mdc -p ipc 1', 'run mtt -p latest 0',
-    'show', 'show no_such.safetensors', 'show zoo:no_such', 'verify .', 'verify /dev/null', 'export x --to gif', 'evaluate no_such', 'publish no_such.json', 'list no_such', 'search', '--no-such']:
+for line in ['rnu edc', 'run', 'run edcc', 'run edc -p', 'run edc -p ipc', 'run edc -p ipc 0', 'run edc -p icp 1', 'run edc -p ipc 1 -p ipc nan',
+    'run edc -p out /proc/x', 'run edc -p dataset no_such', 'run edc -p student :', 'run mdc -p ipc 1', 'run mtt -p latest 0',
+    'show', 'show no_such.safetensors', 'show zoo:no_such', 'verify .', 'verify /dev/null', 'export x --to gif', 'evaluate no_such', 'publish no_such.json',
+    'list no_such', 'search', '--no-such']:
     case(f'commands: {line}', partial(command, *line.split()))
 case('commands: a set whose name moves the cursor', partial(command, 'show', '\x1b[2J'))
 
@@ -232,7 +262,8 @@ case('commands: a set whose name moves the cursor', partial(command, 'show', '\x
 def elsewhere():
     "The commit of a row is the package's, whatever repository the environment names"
     code = 'from dc_nb.provenance import commit; print(commit()["commit"])'
-    run = lambda **env: subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH':str(ROOT), **env}, capture_output=True, text=True, check=True).stdout.strip()
+    run = lambda **env: subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH':str(ROOT), **env}, capture_output=True, text=True,
+        check=True).stdout.strip()
     with tempfile.TemporaryDirectory() as d:
         git = ['git', '-c', 'user.name=a', '-c', 'user.email=a@b']
         for line in (['init', '-q'], ['commit', '-q', '--allow-empty', '-m', 'x']): subprocess.run([*git, *line], cwd=d, check=True)
@@ -256,7 +287,8 @@ def table(): return {r['input']:r for r in csv.DictReader(TABLE.open(newline='',
 def test_the_table_is_whole():
     assert set(table()) == {ascii(k) for k in CASES} and len(CASES) >= 250
 
-@pytest.mark.parametrize('name', [pytest.param(k, marks=pytest.mark.xfail(strict=True, reason=f'to be mended in {MEND[k]}')) if k in MEND else k for k in CASES], ids=ascii)
+@pytest.mark.parametrize('name', [pytest.param(k,
+    marks=pytest.mark.xfail(strict=True, reason=f'to be mended in {MEND[k]}')) if k in MEND else k for k in CASES], ids=ascii)
 def test_outcome(name):
     kind,words = outcome(name)
     assert kind != 'BROKEN', words
