@@ -7,7 +7,7 @@ __all__ = ['parts_of', 'names_of', 'run_of', 'explained', 'condense', 'Compariso
 
 # %% ../nbs/library/16_door.ipynb #7b9c459c
 import inspect,re,tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass,replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they 
 from .evaluation import Score,evaluate,paired,score
 from .experiments import ParameterError,check,run_kind
 from .observers import Observer
-from .recipes import named
+from .recipes import Study,named
 from .runs import given,student,subset
 from .sets import ImageSet
 from .trajectory_matching import at_learned_rate
@@ -81,6 +81,9 @@ def condense(
     run = run_of(parts_of(source, root), ipc, method, preset=preset, network=network, seed=seed,
         out=str(out or folder.name), **parameters)
     made = run.main_set()
+    if isinstance(method, str):                         # so a file of it can be judged; a study of one's own has no name
+        known = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
+        made = replace(made, meta={**made.meta, 'method':run.p.method, 'parameters':known})
     made.origin = (run, folder)
     return made
 
@@ -128,7 +131,8 @@ def judged(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     family = run_kind(named[method])
     kept = {k:v for k,v in m.get('parameters', {}).items() if k in ('preset', 'epochs', 'regime', 'student', 'zeta')
         and ':' not in str(v)}
-    p = check(dict(kept, method=method, ipc=max(2, condensed.ipc), dataset=m.get('data', 'digits')), family.parameters)
+    ipc = condensed.ipc if isinstance(named[method], Study) else max(2, condensed.ipc)
+    p = check(dict(kept, method=method, ipc=ipc, dataset=m.get('data', 'digits')), family.parameters)
     study = family.study_for(p, test.shape[-1], condensed.classes)
     protocol = study.protocol
     if getattr(study, 'learned', False) and 'step_size' in m:

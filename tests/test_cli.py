@@ -70,7 +70,7 @@ def test_command_lines(wheel):
 def test_an_interrupted_run_says_one_sentence(wheel):
     "Two seconds after Ctrl-C it is over: while it imports, and while a student trains"
     for work in ('out', 'out/cache/student-*.seconds'):
-        p = begun(wheel, 'dc_nb run edc --ipc 9'+QUICK+' --epochs 1000000', stderr=subprocess.STDOUT, start_new_session=True)
+        p = begun(wheel, 'dc_nb run edc --ipc 9 --regime hard'+QUICK+' --epochs 1000000', stderr=subprocess.STDOUT, start_new_session=True)
         until = time.monotonic() + 120
         while not list(wheel[0].glob(work)) and p.poll() is None and time.monotonic() < until: time.sleep(.1)
         time.sleep(1)

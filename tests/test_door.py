@@ -31,7 +31,7 @@ def test_images_and_labels():
     data = toy()
     small = condense((data.x, data.y), ipc=2, **TINY)
     assert small.x.shape == (3, 2, 1, 8, 8) and small.table is not None, 'labels of the default regime come along'
-    found = small.evaluate(toy(split='test'), seeds=2)
+    found = small.evaluate(seeds=2)
     assert found.set.n == found.random.n == 2 and 'difference:' in str(found)
 
 def test_a_folder(tmp_path):
