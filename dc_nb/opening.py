@@ -7,8 +7,6 @@ __all__ = ['does', 'long', 'outlook', 'by_kind', 'lines_of', 'tell', 'opened', '
 
 # %% ../nbs/experiments/30_opening.ipynb #674d8cc6
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 
 from .core import table
 from .engines import make_all
@@ -17,14 +15,9 @@ from .runs import Run,plan_table
 from .stages import chain,duration,plan
 
 # %% ../nbs/experiments/30_opening.ipynb #8c37f8ef
-def _brief(probe, name=None)->float:
-    try: return probe()
-    except IndexError: return 0.                        # a loop of one step is over before it can be timed
-
 def outlook(run:Run)->tuple:
     "(stages of a run that are not subsets, a row of the plan for each)"
-    def timed(s): return replace(s, probe=partial(_brief, s.probe, name=getattr(s.probe, 'keywords', {}).get('name')))
-    stages = [timed(s) if s.probe else s for s in chain(*run.stages()) if s.kind not in ('subset', 'given')]
+    stages = [s for s in chain(*run.stages()) if s.kind not in ('subset', 'given')]
     return stages, plan(run.store, stages)
 
 does = dict(network='networks trained on all images', observer='networks measured', set='images made', sets='sets made',
@@ -68,7 +61,7 @@ def opened(run:Run)->str: # Markdown
 def ready(run:Run):
     "Behind `opened`: try the run on a few images, then let another engine make the stages where one was asked for"
     if not run.store.ahead: return
-    if run.name != 'mtt': rehearse(run)                 # that knows EDC, MDC and ablations
+    rehearse(run)
     if run.p.engine != 'here': make_all(run, run.p.engine, run.p.address)
 
 # %% ../nbs/experiments/30_opening.ipynb #fa9fb118

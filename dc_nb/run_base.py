@@ -79,7 +79,8 @@ def _parts(dataset, root, options, stamp)->tuple:
 
 def data_of(p, device)->tuple:
     "Training and test images that the parameters ask for, on the device; read once"
-    options = tuple((k, v) for k,v in dict(size=p.size, download=p.download).items() if v)
+    options = tuple((k, v) for k,v in dict(size=p.size, download=p.download, fit=p.fit,
+        test_share=p.test_share).items() if v)
     train,test = [o.to(device) for o in _parts(p.dataset, p.root, options, data_stamp(p.dataset, p.root))]
     if train.shape != test.shape:
         raise ParameterError(f"{train.name} trains with images of {train.shape} and tests with {test.shape}; pass size= for folders")
@@ -264,12 +265,13 @@ def network(run:Run, name:str, training, file:Path|None=None)->Stage:
 # %% ../nbs/experiments/23_run_base.ipynb #828392be
 def timed(loop, steps:int=3, enough:float=.2)->float:
     "Seconds of one step of a loop, after a first one: of up to `steps`, fewer once `enough` seconds have passed"
+    begin = monotonic()
     loop.advance()
-    start = monotonic()
-    for done in range(1, steps+1):
+    start,done = monotonic(), 0
+    while done < steps and not loop.done and monotonic()-start <= enough:
         loop.advance()
-        if monotonic()-start > enough: break
-    return (monotonic()-start)/done
+        done += 1
+    return (monotonic()-start)/done if done else start-begin
 
 def step_time(run, name, training, data=None): return timed(Fit(blank(run, name, 0), data or run.train, training, 0))
 

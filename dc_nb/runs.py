@@ -4,19 +4,17 @@
 
 # %% auto #0
 __all__ = ['published_classes', 'tables', 'origins', 'joined', 'stage_seconds', 'common_row', 'as_published', 'scale', 'signed',
-           'planned', 'worth_a_plan', 'needed', 'room', 'plan_table', 'plan_first', 'point', 'tell_end', 'keep',
-           'said_of', 'publish', 'Run', 'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images',
-           'fit_disk', 'given', 'network', 'noted', 'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant',
-           'weight_file', 'with_study', 'carrying', 'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student',
-           'objective_of']
+           'planned', 'needed', 'room', 'plan_table', 'point', 'keep', 'said_of', 'publish', 'Run', 'blank',
+           'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network', 'noted',
+           'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying',
+           'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .core import aside,table
+from .core import aside
 from . import cells
 from .data import CondensedSet
 from .experiments import append_row,home,rows,writable
@@ -101,10 +99,6 @@ def planned(run:Run)->list:
     "Rows of the stages of a run that are not subsets: stage, needs, state, steps, bytes, seconds left"
     return plan(run.store, [s for s in chain(*run.stages()) if s.kind not in ('subset', 'given')])
 
-def worth_a_plan(rows:list)->bool:
-    "Whether a run with these stages shows its plan before it starts: it takes more than ten minutes, or nobody knows"
-    return sum(r['seconds'] or 0 for r in rows) > 600 or any(r['seconds'] is None for r in rows)
-
 # %% ../nbs/experiments/06_runs.ipynb #4ec5fbe9
 def needed(names:list)->str:
     "The needs of a stage in a few words"
@@ -125,11 +119,6 @@ def plan_table(rows:list)->list:
     total,size = sum(r['seconds'] or 0 for r in rows), sum(r.get('bytes', 0) for r in rows)
     return shown + [dict(stage='in all', needs='', state='', steps='', file=room(size), time=duration(total))]
 
-def plan_first(run:Run)->str:
-    "The plan as Markdown where it was asked for, or where the run is worth one; else nothing"
-    rows = planned(run)
-    return table(plan_table(rows)) if run.p.plan or worth_a_plan(rows) else ''
-
 # %% ../nbs/experiments/06_runs.ipynb #6e722302
 def point(folder:Path):
     "Let `latest` point to the folder of a run"
@@ -141,12 +130,6 @@ def point(folder:Path):
     link.symlink_to(folder.name, target_is_directory=True)
     os.replace(link, latest)
 
-def tell_end(run:Run, condensed:CondensedSet|None):
-    "The page of a run that is watched shows the set, and asks no longer"
-    if run.store.watch:
-        with suppress(OSError):
-            run.store.watch(done=True, stage='', left=0., **({} if condensed is None else dict(images=condensed.x[:10,:10])))
-
 # %% ../nbs/experiments/06_runs.ipynb #a0954ad6
 def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
     "Write set and row into the run's folder, let `latest` point to it; lines that say where things are"
@@ -156,7 +139,6 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
         assert CondensedSet.load(folder/f'{folder.name}.safetensors') == condensed
     with aside(folder/'row.json') as tmp: tmp.write_text(json.dumps(row, indent=1, allow_nan=False)+'\n')
     point(folder)
-    tell_end(run, condensed)
     return said_of(run, condensed, row)
 
 # %% ../nbs/experiments/06_runs.ipynb #42faeef5

@@ -113,7 +113,7 @@ LOOPS |= {'expert of a trajectory':expert} | {f'trajectories{k}':partial(traject
 
 # waits of one step: a table is written on the host, and eigenvalues wait for their check
 eigen = {('index of a mask', 'synthesis.densification'):3, ('_linalg_eigh', 'synthesis.densification'):3, ('index_put of a mask', 'elsewhere'):3}
-WAITS = {'label table':{('copy to the host', 'soft_labels.Labelling.advance'):1}, 'synthesis, gvbsm':eigen}
+WAITS = {'label table':{('copy to the host', 'soft_labels.label_views'):1}, 'synthesis, gvbsm':eigen}
 
 def differences(a, b):
     a,b = flatten(a), flatten(b)
