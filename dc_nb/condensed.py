@@ -56,6 +56,7 @@ def _check_scores(where, scores):
 def _check_images(x, labels, factor):
     kind = f"{getattr(x, 'dtype', type(x))} {tuple(getattr(x, 'shape', ()))}"
     right = isinstance(x, Tensor) and x.dim()==5 and x.numel() and (x.dtype==torch.uint8 or x.is_floating_point())
+    right = right and not x.is_meta                                                         # it holds no numbers
     fits(right, f"a condensed set is classes x ipc x C x H x W, uint8 or float, not {kind}")
     fits(labels is None or labels.dim()==3 and labels.shape[:2]==x.shape[:2] and labels.is_floating_point(),
         f"labels must be None or {x.shape[0]} x {x.shape[1]} x K floats, not {tuple(getattr(labels, 'shape', ()))}")

@@ -170,6 +170,14 @@ def _images(z, key, size=None, fit='crop'):
     return out
 
 # %% ../nbs/library/11_data.ipynb #24cbd6db
+def _labels(z, key, images):
+    "The labels of an array of images in an open .npz; counted before they are read"
+    counts = []
+    for k in (images, key):
+        with z.zip.open(f'{k}.npy') as f: counts.append(_header(f)[0])
+    fits(len(counts[1])==1 and counts[0][:1]==counts[1], f"{key} has the shape {counts[1]}, {images} has {counts[0]}: one label an image")
+    return whole_labels(z[key], key)
+
 def _npz(path, split, name=None, stats=None, size=None, fit='crop'):
     keys = 'train_images','train_labels','test_images','test_labels'
     lack = 'is no file' if path.exists() else 'does not exist'
@@ -177,12 +185,12 @@ def _npz(path, split, name=None, stats=None, size=None, fit='crop'):
     with guard(path, 'get it again or write it with numpy.savez'), np.load(path, allow_pickle=False) as z:
         fits(hasattr(z, 'zip'), f"{path} is one array; it should be a .npz with {', '.join(keys)}")
         for k in keys: fits(k in z.files, f"{k} is missing; there is {z.files}")
-        train = whole_labels(z['train_labels'], 'train_labels')
+        train = _labels(z, 'train_labels', 'train_images')
         names = z['classes'].reshape(-1).tolist() if 'classes' in z.files else range(min(train.max().item()+1, 100_000))
         n = len(names)
         fits(train.min()>=0 and train.max()<n, f"train_labels must be in 0..{n-1}, the {n} classes")
         if stats is None and split=='test': stats = channel_stats(_images(z, 'train_images', size, fit))
-        x,y = _images(z, f'{split}_images', size, fit),whole_labels(z[f'{split}_labels'], f'{split}_labels')
+        x,y = _images(z, f'{split}_images', size, fit),_labels(z, f'{split}_labels', f'{split}_images')
         channels = x.shape[1] if stats is None else len(stats[0])
         what = name or 'train_images'
         fits(channels==x.shape[1], f"{what} has images of {channels} channels, this file of {x.shape[1]}")

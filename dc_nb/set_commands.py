@@ -50,9 +50,11 @@ def told(cs):
         if k in cs.meta}
     card = {k:v for k,v in cs.card.items() if k != 'ids' or v != cs.card['classes']}
     for k,v in {**card, **extra}.items(): yield f"{shown(k).replace('_', ' '):<16} {shown(words(v))}"
+    whole = cs.meta.get('ipc', cs.ipc)
+    part = '' if whole == cs.ipc else f', of all {shown(whole)} images a class'
     for k,s in cs.meta.get('scores', {}).items():
         if isinstance(s, dict) and isinstance(s.get('mean'), float):
-            yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))})"
+            yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))}{part})"
 
 @main.command()
 @click.argument('paths', metavar='SET...', nargs=-1, required=True, shell_complete=sets_there)
@@ -219,12 +221,17 @@ def again(cs, dataset, root, size, out, weights, network=()):
         raise click.ClickException('the observers of this set came from files: give their folder with --weights')
     places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, 'out':out})
-    if m['run'] != 'edc':
-        run = families[m['run']](p)
-        return run.made['sets'][run.main][p.ipc].first(cs.ipc)
-    run = edc_runs.EdcRun(p)
-    made = run.get(edc_runs.synthesis(run))
-    return (labelled(made, edc_runs.observers(run)) if cs.labels is not None else made).first(cs.ipc)
+    run = families[m['run']](p)
+    bare = m['run'] == 'edc' and cs.labels is None and cs.table is None
+    made = run.get(edc_runs.synthesis(run)) if bare else run.main_set()
+    return (labelled(made, edc_runs.observers(run)) if cs.labels is not None and made.labels is None else made).first(cs.ipc)
+
+def same_table(mine, again)->tuple:
+    "Whether two label tables hold the same bits, and if not, what differs; a table may lie in a file"
+    if again is None or tuple(again.shape) != tuple(mine.shape):
+        return False, f'the images are the same, the label table has the shape {tuple(mine.shape)}, made again {again is not None and tuple(again.shape)}'
+    gaps = [float((mine[e].float()-again[e].float()).abs().max()) for e in range(mine.shape[0])]
+    return (False, f'the images are the same, the label tables differ by up to {max(gaps):.3g}') if max(gaps) else (True, 'the same bits, labels of every view included')
 
 def compared(cs, made)->tuple:
     "Whether two sets hold the same bits, and if not, what differs"
@@ -236,6 +243,7 @@ def compared(cs, made)->tuple:
         return False, f"{(made.x != cs.x).float().mean():.1%} of the values differ, by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; made with torch {shown(m.get('torch'))} on {shown(m.get('machine'))}"
     if cs.labels is not None and not made.labels.equal(cs.labels):
         return False, f'the images are the same, the soft labels differ by up to {(made.labels-cs.labels).abs().max():.3g}'
+    if cs.table is not None: return same_table(cs.table, made.table)
     return True, 'the same bits'
 
 def findings(cs, where, repeat, out, weights, network=()):

@@ -225,9 +225,11 @@ def _batch(images, where):
     want = 'an array of images must be N x H x W x C' if last else 'a tensor of images must be N x C x H x W'
     fits(a.ndim==4 and min(a.shape)>0 and a.shape[3 if last else 1] in (1, 3),
         f"{where}: {want} with C 1 or 3, or N x H x W, not {tuple(images.shape)}")
+    kind = f"{where}: images must be uint8 (0..255) or floats in [0,1], not {a.dtype}"
+    fits(a.dtype.kind in 'uif' if last else not a.is_complex(), kind)
     x = torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() if last else a
     fits(x.dtype==torch.uint8 or x.is_floating_point() and x.min()>=0 and x.max()<=1,
-        f"{where}: images must be uint8 (0..255) or floats in [0,1], not {x.dtype} from {x.min()} to {x.max()}")
+        f"{kind} from {x.min()} to {x.max()}")
     return x if x.dtype==torch.uint8 else x.float()
 
 # %% ../nbs/library/05_sets.ipynb #2bf6bc4f

@@ -9,6 +9,7 @@ __all__ = ['fit_names', 'shown', 'escaped', 'folder_names', 'DataError', 'guard'
 # %% ../nbs/library/04_sources.ipynb #c7fa71dd
 import contextlib,csv,hashlib,json,os,re,struct,time,unicodedata,zipfile,zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -81,9 +82,13 @@ def fits(ok, message:str):
     if not ok: raise DataError(message)
 
 def memory()->int:
-    "Bytes of memory of this machine"
-    try: return os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
-    except (AttributeError, ValueError, OSError): return 2**63              # a system that does not say
+    "Bytes of memory of this machine, or of the container where that has less"
+    try: whole = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError): whole = 2**63             # a system that does not say
+    limits = []
+    for f in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
+        with suppress(OSError, ValueError): limits.append(int(Path(f).read_text()))
+    return min(whole, *limits) if limits else whole
 
 def affordable(nbytes:int, what:str):
     "`DataError` where `what` needs more memory than there is; asked before anything is allocated"
