@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def looped():
 x = torch.rand(2, 1, 1, 4, 4)
 for name,kw in {'no classes':dict(x=x[:0]), 'no images':dict(x=x[:,:0]), 'no pixels':dict(x=x[...,:0]), 'four axes':dict(x=x[0]), 'a list':dict(x=[1]),
     'None':dict(x=None), 'nan':dict(x=x*math.nan), 'infinite':dict(x=x+math.inf),
-    'below zero':dict(x=x-2), 'bools':dict(x=x > .5), 'int64':dict(x=(x*255).long()), 'complex':dict(x=x.to(torch.complex64)), 'half':dict(x=x.half()),
+    'below zero':dict(x=x*0-2), 'bools':dict(x=x > .5), 'int64':dict(x=(x*255).long()), 'complex':dict(x=x.to(torch.complex64)), 'half':dict(x=x.half()),
     'meta device':dict(x=torch.empty(2, 1, 1, 4, 4, device='meta')),
     'factor 0':dict(factor=0), 'factor -1':dict(factor=-1), 'factor 3':dict(factor=3), 'factor True':dict(factor=True), 'factor 1.0':dict(factor=1.),
     'factor "1"':dict(factor='1'), 'factor 17':dict(factor=17),
@@ -279,7 +280,10 @@ def outcome(name)->tuple:
     except Exception as e: return 'BROKEN', f"{type(e).__name__}: {' '.join(str(e).split())}"
     return 'taken', ' '.join(str(got).split())
 
-def plain(words): return ''.join(c if c.isprintable() else '?' for c in words).replace(tempfile.gettempdir(), 'TMP')[:110]
+def plain(words):
+    "Words for the table: no folder of this run, no unprintable letters"
+    words = ''.join(c if c.isprintable() else '?' for c in words)
+    return re.sub(rf'{re.escape(tempfile.gettempdir())}/\w+', 'TMP', words)[:110]
 
 def table(): return {r['input']:r for r in csv.DictReader(TABLE.open(newline='', encoding='utf-8'))} if TABLE.exists() else {}
 
