@@ -180,8 +180,8 @@ def get(self:Store, stage:Stage):
         if self._read(stage) is None:
             with alone(lock, stage.name, self.say):
                 if self._read(stage, quiet=True) is None: self._make(stage)
-        # its maker is at work on the last lines, or was killed there
-        elif lock.exists():
+        # its maker is at work on the last lines, or was killed or interrupted there
+        elif lock.exists() or (self.folder/f'{stage.id}.seconds').exists():
             with alone(lock, stage.name, self.say): self._tidy(stage)
     return self.values[stage.id]
 
@@ -233,7 +233,8 @@ def _tidy(self:Store, stage):
     "Take away what only a stage at work needs"
     # what a killed process was writing
     for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)
-    for f in self.folder.glob(f'{stage.id}*'):
+    # the clock goes last: it says that there was something to tidy
+    for f in sorted(self.folder.glob(f'{stage.id}*'), key=lambda f: f.suffix == '.seconds'):
         if f.suffix in ('.part', '.pass', '.seconds'): f.unlink(missing_ok=True)
     for n in stage.parts:
         self.values.pop(n.id, None)
