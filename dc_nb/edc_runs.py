@@ -142,8 +142,9 @@ def main_set(self:EdcRun)->CondensedSet: return with_labels(self, self.get(synth
 @patch
 def again(self:EdcRun, like:CondensedSet)->CondensedSet:
     "The run's set made anew, with as many images a class and the kind of labels that `like` has"
-    made = self.get(synthesis(self))
-    return (labelled(made, observers(self)) if like.labels is not None else made).first(like.ipc)
+    made = self.get(synthesis(self)) if like.labels is None and like.table is None else self.main_set()
+    asked = like.labels is not None and made.labels is None
+    return (labelled(made, observers(self)) if asked else made).first(like.ipc)
 
 @patch
 def told(self:EdcRun, row:dict)->list:

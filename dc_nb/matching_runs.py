@@ -93,7 +93,7 @@ def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
 @families('mdc')
 class MdcRun(Run):
     "The stages of an MDC run; bad parameters stop it before a network trains"
-    name,parameters = 'mdc', Mdc
+    name,parameters,signs = 'mdc', Mdc, ('averages', 'chosen')
     def __init__(self, p:Mdc, study:MatchingStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or matching_study_of(p, self.train.shape[-1]))
@@ -105,7 +105,7 @@ class MdcRun(Run):
         if m.factor > min(self.train.shape[1:])//2:
             small = f'tiles of {self.train.shape[-1]} pixel images would be smaller than 2 pixels'
             raise ParameterError(f"factor = {m.factor} is not right: {small}")
-        enough_images(self, m.factor**2, 'tiles')
+        enough_images(self, self.tiles, 'tiles')
         fit_disk(self, sized({self.study.protocol.student, m.network}, self.train), 2*len(self.which)+len(self.sizes))
 
     @property
@@ -121,6 +121,22 @@ class MdcRun(Run):
     @cached_property
     def made(self)->dict: return gathered(self, [self.get(s) for s in self.matched])
     def stages(self)->list: return [s for by in students(self).values() for stages in by.values() for s in stages]
+    @property
+    def tiles(self)->int: return self.study.matching.factor**2
+    def results(self)->dict: return size_results(self)
+    def told(self, row:dict)->list:
+        "Its row in tables and words"
+        from dc_nb.matching_report import size_table,size_verdict
+        return [size_table(row), size_verdict(row)]
+    def brief(self, network:str, kinds=None):
+        "Become a run of two rounds of one step, in the stand-in `network`"
+        m = self.study.matching
+        self.p = self.p.model_copy(update=dict(sizes=None, curve=min(self.p.curve, 1)))
+        few = dict(network=network, rounds=2, steps=1, learn=min(m.learn, 2), training__epochs=min(m.training.epochs, 1))
+        few |= dict(extra__period=1) if m.extra else {}
+        self.settle(self.study.but(protocol__student=network, protocol__training__epochs=1,
+            **{f'matching__{k}':v for k,v in few.items()}))
+        self.sizes = list(range(1, self.p.ipc+1))
     @staticmethod
     def alone(recipe)->dict: return dict(compare='MDC' if recipe.matching.extra else 'C')
     @staticmethod
@@ -140,6 +156,9 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
     def make(job):
         loop = matching_of()
         starts = {k:m.x.clone() for k,m in loop.members.items()}
+        last = names[-1]
+        now = lambda: loop.members[last].x[:10,:10].detach().clamp(0, 1).cpu()
+        job.tick.shows(now, now())
         trip = ride(loop, job.part, job.every, job.tick)
         plans = {k:m.plan for k,m in trip.members.items() if m.plan}
         worst = max((saturated(v, trip.members[k].x) for k,v in starts.items()), key=len)
@@ -151,7 +170,7 @@ def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
         *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"
     return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()),
-        says=tuple(names))
+        says=tuple(names), bytes=4*len(names)*len(run.train.classes)*p.ipc*run.train.x[:1].numel())
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #06defca0
 def trip_stages(run:MdcRun)->tuple:
@@ -183,7 +202,7 @@ def gathered(run:MdcRun, values:list)->dict:
 def student_of(run:MdcRun, method:str, n:int, seed:int)->Stage:
     "A student of `method`'s set of `n` images a class"
     return student(run, run.matched, seed, f'{method} {n}, seed {seed}', lambda values: run.made['sets'][method][n],
-        (method, n))
+        (method, n), picked=('dc_nb.multisize.collected',))
 
 def random_student(run:MdcRun, n:int, seed:int)->Stage:
     "A student of the first `n` of the random images of this seed"
@@ -215,7 +234,8 @@ def by_round(run:MdcRun, made:dict, scores:dict)->dict:
     if not p.curve: return {}
     begun = CondensedSet(m.store(made['start'].clamp(0, 1)), factor=m.factor, meta=run.train.card)
     def at(what, pick):
-        return {n:run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n)))
+        return {n:run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n),
+            picked=('dc_nb.multisize.collected',)))
             for n in run.sizes}
     first = at('start', lambda n, values: begun.first(n))
     def points(k):

@@ -207,9 +207,7 @@ def said(run, found, name):
 # %% ../nbs/library/19_set_commands.ipynb #558c0f7e
 def again(cs, dataset, root, size, out, weights, network=()):
     "The set that its recipe gives now, of as many images a class as `cs`"
-    from dc_nb import edc_runs
     from dc_nb.data import datasets
-    from dc_nb.evaluation import labelled
     from dc_nb.experiments import families
     from dc_nb.run_commands import checked
     m = cs.meta
@@ -221,10 +219,7 @@ def again(cs, dataset, root, size, out, weights, network=()):
         raise click.ClickException('the observers of this set came from files: give their folder with --weights')
     places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, 'out':out})
-    run = families[m['run']](p)
-    bare = m['run'] == 'edc' and cs.labels is None and cs.table is None
-    made = run.get(edc_runs.synthesis(run)) if bare else run.main_set()
-    return (labelled(made, edc_runs.observers(run)) if cs.labels is not None and made.labels is None else made).first(cs.ipc)
+    return families[m['run']](p).again(cs)
 
 def same_table(mine, again)->tuple:
     "Whether two label tables hold the same bits, and if not, what differs; a table may lie in a file"

@@ -85,7 +85,7 @@ def of_set(run, name:str):
 @families('mtt')
 class MttRun(Run):
     "The stages of a trajectory run; bad parameters stop it before a network trains"
-    name,parameters = 'mtt', Mtt
+    name,parameters,signs = 'mtt', Mtt, ('averages', 'step_size')
     def __init__(self, p:Mtt, study:TrajectoryStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or trajectory_study_of(p, self.train.shape[-1]))
@@ -106,6 +106,19 @@ class MttRun(Run):
     @cached_property
     def made(self)->dict: return gathered(self, [self.get(s) for s in self.matched])
     def stages(self)->list: return [s for by in students(self).values() for stages in by.values() for s in stages]
+    def results(self)->dict: return trajectory_results(self)
+    def told(self, row:dict)->list:
+        "Its row in tables and words"
+        from dc_nb.matching_report import size_table,with_sign
+        return [size_table(row), *map(with_sign, row['gains'].values())]
+    def brief(self, network:str, kinds=None):
+        "Become a run of two iterations behind one expert of one epoch, in the stand-in `network`"
+        self.p = self.p.model_copy(update=dict(sizes=None, period=1))
+        few = dict(network=network, experts=1, latest=1, span=1, steps=1, iterations=2, round=1, expert__epochs=1)
+        few |= dict(extra__period=1) if self.study.matching.extra else {}
+        self.settle(self.study.but(protocol__student=network, protocol__training__epochs=1,
+            **{f'matching__{k}':v for k,v in few.items()}))
+        self.sizes = list(range(1, self.p.ipc+1))
     @staticmethod
     def study_for(p, side:int, classes:int)->TrajectoryStudy: return trajectory_study_of(p, side)
 
@@ -115,7 +128,7 @@ class Kept:
     name, = flatten(dict(path=None))
     def __init__(self, file, device): self.file,self.device = str(file), str(device)
     def __getitem__(self, t:int):
-        with safe_open(self.file, 'pt', device=self.device) as f: return f.get_slice(self.name)[t:t+1][0]
+        with safe_open(self.file, 'pt') as f: return f.get_slice(self.name)[t:t+1][0].to(self.device)
 
 def expert(run:MttRun, i:int)->Stage:
     "The stage of expert `i`: its weights before training and after every epoch"
@@ -138,7 +151,10 @@ def images(run:MttRun, name:str)->Stage:
     r,p = of_set(run, name), run.p
     def loop(experts): return Trajectories(r, run.train, begin(r, run.train, p.ipc, p.seed), experts, p.seed)
     def make(job):
-        end = drive(loop(job.inputs), job.part, job.every, job.tick)
+        begun = loop(job.inputs)
+        now = lambda: begun.x[:10,:10].clamp(0, 1).cpu()
+        job.tick.shows(now, now())
+        end = drive(begun, job.part, job.every, job.tick)
         plan = dict(chosen=end.plan.trace, seen=end.plan.seen) if end.plan else dict(chosen=[], seen=[])
         job.save(dict(x=end.x, size=end.size, losses=torch.stack(end.trace), sizes=torch.stack(end.sizes), **plan))
     def probe(name):
@@ -166,7 +182,7 @@ def gathered(run:MttRun, values:list)->dict:
 def student_of(run:MttRun, name:str, n:int, seed:int)->Stage:
     "A student of the first `n` images a class of the set `name`"
     return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n],
-        (name, n))
+        (name, n), picked=('dc_nb.trajectory_matching.condensed',))
 
 def students(run:MttRun)->dict:
     "{name: {size: stages of its students}}, with 'random' at the end"
