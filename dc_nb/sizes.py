@@ -21,7 +21,6 @@ from .evaluation import Score,paired,training_set
 from .experiments import ParameterError,families,networks,positive,text
 from .runs import common_row,numbers,student,with_study
 from .sets import as_bytes
-from .stages import Stage
 from pydantic import Field
 
 # %% ../nbs/experiments/22_sizes.ipynb #e2ca5eef

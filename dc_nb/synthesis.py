@@ -25,7 +25,7 @@ from .observers import Observer,layer_moments,refuse_networks,watch,watched,watc
 from .sets import unit
 from .soft_matching import gap,per_class,soft_gap
 from .train import cosine
-from torch import Tensor,nn,optim
+from torch import Tensor,optim
 from torch.optim.lr_scheduler import LambdaLR
 from torchvision.io import decode_jpeg,encode_jpeg
 

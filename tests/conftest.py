@@ -21,7 +21,8 @@ def server():
     env = dict(os.environ, OMP_NUM_THREADS='1', TQDM_DISABLE='1')
     p = subprocess.Popen([sys.executable, str(ROOT/'tests'/'forks.py')], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
     yield p
-    p.stdin.close(); p.wait(timeout=30)
+    p.stdin.close()
+    p.wait(timeout=30)
 
 @pytest.fixture
 def runs(server, tmp_path):

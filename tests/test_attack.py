@@ -210,7 +210,8 @@ def test_an_edited_network_is_made_again(tmp_path, own):
 
 def test_other_shapes_that_are_kept_end_in_a_sentence(tmp_path, own):
     own()
-    r = edc('out', observers='my_nets:blurry'); r.get(synthesis(r))
+    r = edc('out', observers='my_nets:blurry')
+    r.get(synthesis(r))
     own(width=5)
     r = edc('out', observers='my_nets:blurry', stale='keep')
     with pytest.raises(ValueError, match='my_nets:blurry: .*stale') as e: r.get(observer(r, 'my_nets:blurry'))
@@ -369,7 +370,8 @@ def test_a_damaged_table_is_made_again(tmp_path, how):
     get = lambda: edc_runs.results(edc(tmp_path, regime='live'))['row']['scores']
     expected = get()
     f = tmp_path/'cache'/left(tmp_path, 'labels-*.npy')[0]
-    b = bytearray(f.read_bytes()); b[-1] ^= 1
+    b = bytearray(f.read_bytes())
+    b[-1] ^= 1
     f.write_bytes(b[:len(b)//2] if how == 'cut' else b)
     if how == 'gone': f.unlink()
     with pytest.warns(UserWarning, match='runs again'): assert get() == expected
@@ -439,11 +441,12 @@ def test_things_in_the_place_of_results(tmp_path, place):
     folder = edc(tmp_path).folder
     where = dict(latest=folder.with_name('latest'), set=folder/f'{folder.name}.safetensors', folder=folder, **{k:tmp_path/k for k in ('progress.txt', 'progress.log')}).get(place, folder/place)
     if place == 'cache':
-        (tmp_path/'cache').rmdir(); where = tmp_path/'cache'
+        (tmp_path/'cache').rmdir()
+        where = tmp_path/'cache'
     where.parent.mkdir(parents=True, exist_ok=True)
     where.write_text('x') if place in ('folder', 'cache') else (where.mkdir(), (where/'mine').write_text('x'))
     try: run = edc(tmp_path)
-    except ParameterError as e: return
+    except ParameterError: return
     found = edc_runs.results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     assert (where/'mine').exists(), 'nothing of somebody else is removed'

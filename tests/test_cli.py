@@ -186,7 +186,8 @@ def test_constraints():
     from importlib.metadata import version
     from packaging.requirements import Requirement
     pinned = dict(l.split('==') for l in (ROOT/'constraints.txt').read_text().splitlines() if l and l[0] != '#')
-    config = ConfigParser(delimiters=['=']); config.read(ROOT/'settings.ini')
+    config = ConfigParser(delimiters=['='])
+    config.read(ROOT/'settings.ini')
     for kind in ('requirements', 'run_requirements', 'dev_requirements'):
         for r in map(Requirement, config['DEFAULT'][kind].split()):
             name = re.sub(r'[-_.]+', '-', r.name).lower()

@@ -196,7 +196,8 @@ if 'DC_NB_ALL' in os.environ:                                       # half a min
 
 @pytest.mark.parametrize('kind,parameters', RUNS)
 def test_a_run_notebook(tmp_path, monkeypatch, kind, parameters):
-    monkeypatch.chdir(tmp_path); monkeypatch.setenv('TQDM_DISABLE', '1')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TQDM_DISABLE', '1')
     (here,made),(there,found) = [executed(kind, tmp_path/d, **parameters, device=d, out=str(tmp_path/d)) for d in ('cpu', OTHER)]
     assert here == there
     if made is None: return
@@ -216,7 +217,9 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
         def __call__(self, value=None):
             super().__call__(value)
             self.steps += 1
-            if self.steps == 2 and self.title not in hit: hit.add(self.title); raise Enough
+            if self.steps == 2 and self.title not in hit:
+                hit.add(self.title)
+                raise Enough
     hit = set()
     monkeypatch.setattr(stages, 'Progress', Mortal)
     for _ in range(40):

@@ -35,7 +35,8 @@ def cluster():
     c = Cluster(initialize_head=True, head_node_args=dict(ONE, include_dashboard=False))
     c.add_node(**ONE)
     yield c
-    ray.shutdown(); c.shutdown()
+    ray.shutdown()
+    c.shutdown()
 
 @pytest.fixture
 def joined(cluster):
@@ -111,7 +112,8 @@ def meanwhile(act, folder, pattern):
     t = threading.Thread(target=wait, daemon=True)
     t.start()
     def end():
-        stop.set(); t.join()
+        stop.set()
+        t.join()
         return did
     return end
 
@@ -156,7 +158,9 @@ def test_a_worker_lost_at_any_moment(tmp_path, joined, alone, i):
 def test_a_lost_machine(tmp_path, joined, alone):
     def unplug():
         node, = joined.worker_nodes
-        if at_work(node): joined.remove_node(node, allow_graceful=False); return node
+        if at_work(node):
+            joined.remove_node(node, allow_graceful=False)
+            return node
     end = meanwhile(unplug, tmp_path, '*.part')
     try: make_all(a_run(tmp_path), 'ray')
     finally: did = end()
