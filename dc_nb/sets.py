@@ -229,7 +229,7 @@ def _batch(images, where):
     fits(a.dtype.kind in 'uif' if last else not a.is_complex(), kind)
     x = torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() if last else a
     fits(x.dtype==torch.uint8 or x.is_floating_point() and x.min()>=0 and x.max()<=1,
-        f"{kind} from {x.min()} to {x.max()}")
+        f"{where}: images must be uint8 (0..255) or floats in [0,1], not {x.dtype} from {x.min()} to {x.max()}")
     return x if x.dtype==torch.uint8 else x.float()
 
 # %% ../nbs/library/05_sets.ipynb #2bf6bc4f

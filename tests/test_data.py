@@ -395,3 +395,9 @@ def test_digits_and_toy_are_fixed():
     assert load('digits').checksum != load('digits', split='test').checksum == load('digits', split='test').checksum
     assert toy().checksum == toy().checksum != toy(seed=1).checksum and isinstance(toy(),
         ImageSet) and 'digits' in datasets
+
+def test_labels_are_counted_before_they_are_read(tmp_path):
+    "A small file of a billion labels that deflate well is refused by its header"
+    x = np.zeros((4, 4, 4, 1), 'u1')
+    np.savez_compressed(tmp_path/'bomb.npz', train_images=x, test_images=x, train_labels=np.zeros(10**8, 'u1'), test_labels=np.zeros(4, 'u1'))
+    with pytest.raises(DataError, match='100000000 labels for 4 images'): load(tmp_path/'bomb.npz')
