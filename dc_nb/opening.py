@@ -47,7 +47,7 @@ def tell(run:Run, lines:list):
 
 # %% ../nbs/experiments/30_opening.ipynb #b8c667fa
 def opened(run:Run)->str: # Markdown
-    "What will run and how long it will take, for the notebook and for the terminal; from now on the run knows its time left"
+    "What will run and how long it will take, for notebook and terminal; from now on the run knows its time left"
     stages,rows = outlook(run)
     groups = by_kind([s.kind for s in stages], rows)
     if not run.p.plan: tell(run, lines_of(groups))

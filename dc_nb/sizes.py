@@ -54,7 +54,8 @@ class Sizes(Edc):
         try: found = sorted({int(o) for o in networks(self.sizes)}) if self.sizes else list(range(1, self.ipc+1))
         except ValueError: found = []
         if not found or found[0] < 1 or found[-1] > self.ipc:
-            raise ParameterError(f"sizes = {self.sizes!r} is not right: a set of ipc {self.ipc} has the sizes 1..{self.ipc}")
+            raise ParameterError(f"sizes = {self.sizes!r} is not right: "
+                f"a set of ipc {self.ipc} has the sizes 1..{self.ipc}")
         return found
     def checked(self): super().checked(), self.which
 
