@@ -80,7 +80,7 @@ def together(self:AblationRun, study)->tuple:
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #ee6a36e9
 def ablate(run:AblationRun)->dict:
-    "{label: Score} over all runs and students; the method as planned first, then the random subset with its recipe, then the variants"
+    "{label: Score} over all runs and students: the method as planned, the random subset with its recipe, the variants"
     out = {}
     for label,trials in run.trials().items():
         for t in trials:
@@ -97,7 +97,8 @@ def set_seconds(run:AblationRun)->dict:
     return {k:dict(set=round(sum(map(of, trials))/len(trials), 1)) for k,trials in run.trials().items()}
 
 def of_runs(s:Score, runs:int, seeds:int)->Score:
-    "The mean of each run's `seeds` students: students of one run share its luck, so only runs are independent; of a single run, its students"
+    """The mean of each run's `seeds` students: students of one run share its luck, so only runs are independent;
+    of a single run, its students"""
     return s if runs == 1 else replace(s, accuracies=tuple(sum(s.accuracies[i:i+seeds])/seeds
         for i in range(0, s.n, seeds)))
 

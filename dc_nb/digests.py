@@ -145,7 +145,7 @@ _read = {}                                      # of loaded modules: the loading
 def _stamp(path)->tuple: return path.stat().st_mtime_ns, path.stat().st_size
 
 def parsed(module:str)->Source|None:
-    "The `Source` of a module of ours or of a user. A loaded one keeps the text that it was read with: that is what runs"
+    "The `Source` of a module of ours or of a user. A loaded one keeps the text it was read with: that is what runs"
     path,live = _found(module), getattr(sys.modules.get(module), '__spec__', None)
     if path is None or not path.exists(): return None
     if live is not None and module in _read and _read[module][0] is live: return _read[module][2]

@@ -71,7 +71,8 @@ def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
         protocol__training__schedule=p.zeta and (smoothing if p.zeta == 2 else partial(smoothing, zeta=p.zeta)))
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     if p.iterations and not s.synthesis.terms:
-        raise ParameterError(f"iterations = {p.iterations} is not right: {p.method} has no terms to follow, so it makes no steps")
+        raise ParameterError(f"iterations = {p.iterations} is not right: "
+            f"{p.method} has no terms to follow, so it makes no steps")
     if p.alpha is not None: s = with_alpha(s, p.alpha)
     if p.regime: s = with_regime(s, p.regime)
     return s if p.flatness_weight is None else with_flatness(s, p.flatness_weight)
@@ -197,7 +198,8 @@ def ceiling(run:EdcRun)->dict|None:
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #540fa4ff
 def rival(run:EdcRun, mine:Score)->dict|None:
-    "Scores on random real images, hard labels, of the bytes of `mine`, or on all there are; None when the parameters say so, or that is no more than the set"
+    """Scores on random real images, hard labels, of the bytes of `mine`, or on all there are;
+    None when the parameters say so, or that is no more than the set"""
     p,train = run.p, run.train
     most = int(torch.bincount(train.y).min())
     # a real image is shipped with 8 bits a value

@@ -34,7 +34,8 @@ def observer(run:Run, name:str)->Stage:
         net,acc = job.inputs[0]
         if acc <= 1.2/len(run.train.classes):
             chance = f'{1/len(run.train.classes):.1%} would be chance'
-            raise NearChance(f"observer {name} has {acc:.1%} of the test images right, {chance}: give it more epochs (observer_epochs) or another network")
+            raise NearChance(f"observer {name} has {acc:.1%} of the test images right, {chance}: "
+                "give it more epochs (observer_epochs) or another network")
         obs = observe(net, run.train, s, seed, job.part, job.every, job.tick)
         job.save(dict(whole={k:list(m) for k,m in obs.whole.items()},
             by_class={k:list(m) for k,m in obs.by_class.items()}))

@@ -26,7 +26,8 @@ engines = Registry('engines')
 def here(run:Run, address:str|None=None):
     "Make all stages of a run in this process, one after the other"
     if address:
-        raise ValueError(f"address = {address!r} is not right: the engine 'here' joins no cluster; use the engine 'ray'")
+        raise ValueError(f"address = {address!r} is not right: the engine 'here' joins no cluster; "
+            "use the engine 'ray'")
     for stage in chain(*run.stages()): run.get(stage)
 
 def make_all(
@@ -41,7 +42,8 @@ def make_all(
 def asked(run:Run)->str:
     "What another process needs to build the same run: family, module and parameters, as JSON"
     if families.get(run.name) is not type(run):
-        raise ValueError(f"a run of {type(run).__name__} cannot be built elsewhere: register the class with @families({run.name!r})")
+        raise ValueError(f"a run of {type(run).__name__} cannot be built elsewhere: "
+            f"register the class with @families({run.name!r})")
     p = run.p.model_dump() | dict(device=run.device.type, out=str(run.out), plan=False)
     return json.dumps(dict(family=run.name, module=type(run).__module__, parameters=p), sort_keys=True)
 
@@ -58,20 +60,22 @@ def rebuilt(text:str)->tuple:
 def _made(text, id, threads, folder, *needs)->list:
     "In a worker: make one stage, after its `needs`; the warnings that it gave"
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{socket.gethostname()} does not see the folder {folder}: start from a folder that all machines share")
+        raise FileNotFoundError(f"{socket.gethostname()} does not see the folder {folder}: "
+            "start from a folder that all machines share")
     os.chdir(folder)
     torch.set_num_threads(threads)
     with warnings.catch_warnings(record=True, action='always') as said:
         run,stages = rebuilt(text)
         if id not in stages:
-            raise ValueError(f"stage {id} is not among those of its parameters: the run was given other data or choices; use the engine 'here'")
+            raise ValueError(f"stage {id} is not among those of its parameters: "
+                "the run was given other data or choices; use the engine 'here'")
         run.store.values.pop(id, None)
         run.get(stages[id])
     return [str(w.message) for w in said if issubclass(w.category, UserWarning)]
 
 # %% ../nbs/experiments/04_engines.ipynb #1482e64d
 def unmade(store:Store, stages:list)->list:
-    "Those of the stages (needs first) that are not made, or whose needs are not; before each the parts that it is joined from"
+    "The stages (needs first) that are not made, or whose needs are not; before each the parts that it is joined from"
     made,out = set(), []
     def look(s):
         if all(n.id in made for n in s.needs) and store.serves(s, store.why(s)): return made.add(s.id)
@@ -82,7 +86,8 @@ def unmade(store:Store, stages:list)->list:
 
 # %% ../nbs/experiments/04_engines.ipynb #e1ba6cc7
 def _package():
-    "The package Ray; a cluster that starts from here sends no usage statistics, and its workers are no nicer to others than this process (Ray's are, by 15)"
+    """The package Ray; a cluster that starts from here sends no usage statistics,
+    and its workers are no nicer to others than this process (Ray's are, by 15)"""
     for k in ('RAY_USAGE_STATS_ENABLED', 'RAY_worker_niceness'): os.environ.setdefault(k, '0')
     try: return import_module('ray')
     except ImportError:
@@ -105,7 +110,8 @@ def _fits(nodes:list, cpus:int, gpus:float):
     if any(c >= cpus and g >= gpus for c,g in rooms): return
     has = ', '.join(f'{c:.0f} and {g:.0f}' for c,g in sorted(set(rooms), reverse=True)) or 'none'
     asked = f'a stage needs {cpus} CPUs and {gpus:g} GPUs on one machine'
-    raise ValueError(f"{asked}; the machines of this cluster have (CPUs and GPUs): {has}; use fewer threads or add a larger machine")
+    raise ValueError(f"{asked}; the machines of this cluster have (CPUs and GPUs): {has}; "
+        "use fewer threads or add a larger machine")
 
 # %% ../nbs/experiments/04_engines.ipynb #881682cb
 lost = 100                                  # workers that a stage may lose
@@ -152,7 +158,8 @@ def ray(
 ):
     "Make all stages of a run as tasks of Ray, each as soon as its needs are met"
     if address and workers:
-        raise ValueError(f"workers = {workers} is not right: the cluster at {address} has as many as it has; leave it out")
+        raise ValueError(f"workers = {workers} is not right: the cluster at {address} has as many as it has; "
+            "leave it out")
     r,threads = _package(), threads or torch.get_num_threads()
     gpus = gpus if gpus is not None else int(run.device.type == 'cuda')
     stages = unmade(run.store, chain(*run.stages()))

@@ -78,7 +78,8 @@ def own_labels(condensed:CondensedSet, protocol:Protocol, teachers=())->Tensor|N
     labels,names = condensed.labels,condensed.meta.get('label_classes')
     if names and not set(condensed.meta.get('classes', ())) <= set(names):
         raise ValueError(f"soft labels of the classes {names[:5]} ... do not cover those of the set")
-    if names and len(set(names)) < len(names): raise ValueError(f"two columns of the soft labels have one name: {names[:5]} ...")
+    if names and len(set(names)) < len(names):
+        raise ValueError(f"two columns of the soft labels have one name: {names[:5]} ...")
     # some classes, or in another order
     if names: labels = labels[...,[names.index(c) for c in condensed.meta['classes']]]
     if labels.shape[2] != condensed.classes:

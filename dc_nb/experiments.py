@@ -100,19 +100,21 @@ def plain(namespace:dict)->dict:
         and not isinstance(v, (ModuleType, type)) and not callable(v)}
 
 def check(namespace:dict, kind)->Common:
-    "Parameters of a `kind` from a notebook's namespace; raises `ParameterError` that names the culprit and what would be right"
+    "Parameters of a `kind` from a notebook's namespace; `ParameterError` names the culprit and what would be right"
     try: p = kind(**plain(namespace))
     except ValidationError as e:
         raise ParameterError('; '.join(dict.fromkeys(wording(o, kind) for o in e.errors()))) from None
     try:
         method = getattr(p, 'method', None)
         if method and not isinstance(named.find(method), p.family):
-            raise ParameterError(f"method {method!r} is of another family: here {', '.join(k for k,v in named.items() if isinstance(v, p.family))} can run")
+            raise ParameterError(f"method {method!r} is of another family: here "
+                f"{', '.join(k for k,v in named.items() if isinstance(v, p.family))} can run")
         for name in p.names(): builder(name)
         p.checked()
     except UnknownName as e: raise ParameterError(str(e)) from None
     if p.device != 'auto' and not has_device(p.device):
-        raise ParameterError(f"device = {p.device!r} is not right: PyTorch finds no such device on this machine; use 'auto' or 'cpu'")
+        raise ParameterError(f"device = {p.device!r} is not right: PyTorch finds no such device on this machine; "
+            "use 'auto' or 'cpu'")
     return p
 
 # %% ../nbs/experiments/05_experiments.ipynb #3a13fd01
@@ -149,7 +151,8 @@ def roomy(path, need:int):
     "Refuse a folder on a disk with less than `need` bytes free"
     free = shutil.disk_usage(path).free
     if free < need:
-        raise ParameterError(f"{path} has {free/2**20:,.0f} MiB free, the run writes up to {need/2**20:,.0f} MiB; free some or choose another folder with out")
+        raise ParameterError(f"{path} has {free/2**20:,.0f} MiB free, the run writes up to {need/2**20:,.0f} MiB; "
+            "free some or choose another folder with out")
 
 # %% ../nbs/experiments/05_experiments.ipynb #3d9efb6d
 def append_row(path, row:dict):

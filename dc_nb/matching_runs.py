@@ -132,7 +132,8 @@ class MdcRun(Run):
         "Become a run of two rounds of one step, in the stand-in `network`"
         m = self.study.matching
         self.p = self.p.model_copy(update=dict(sizes=None, curve=min(self.p.curve, 1)))
-        few = dict(network=network, rounds=2, steps=1, learn=min(m.learn, 2), training__epochs=min(m.training.epochs, 1))
+        few = dict(network=network, rounds=2, steps=1, learn=min(m.learn, 2),
+            training__epochs=min(m.training.epochs, 1))
         few |= dict(extra__period=1) if m.extra else {}
         self.settle(self.study.but(protocol__student=network, protocol__training__epochs=1,
             **{f'matching__{k}':v for k,v in few.items()}))

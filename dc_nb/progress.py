@@ -25,7 +25,8 @@ def duration(seconds:float|None)->str:
 
 # %% ../nbs/experiments/21_progress.ipynb #dd35b652
 class Progress:
-    "A bar that counts ticks; at most once a second it writes its line to `folder`/progress.txt and the seconds spent to `clock`, and tells `watch`"
+    """A bar that counts ticks; at most once a second it writes its line to `folder`/progress.txt
+    and the seconds spent to `clock`, and tells `watch`"""
     def __init__(self, folder, title, total, clock, says=(), later:float|None=None, watch:Callable|None=None):
         self.line,self.clock,self.start,self.last = Path(folder)/'progress.txt', Path(clock), time.monotonic(), 0.
         self.title,self.says,self.later,self.watch = title, says, later, watch
@@ -95,5 +96,5 @@ def _tell(self:Progress, numbers):
 
 @patch
 def shows(self:Progress, images:Callable, start=None):
-    "From now on the page has pictures: `images()` gives them as they are (classes x n x C x H x W), `start` as they were"
+    "From now on the page has pictures: `images()`, as they are (classes x n x C x H x W), and `start`, as they were"
     self.pictures = dict(images=images) | ({} if start is None else dict(start=start))

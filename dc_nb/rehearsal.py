@@ -113,7 +113,8 @@ def play(mini:Run):
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #55f4d3d0
 def _names(run, folder):
-    "A figure, a set and a page with all class names of the run, on pictures of one pixel; a file of the longest name in the run's own folder"
+    """A figure, a set and a page with all class names of the run, on pictures of one pixel;
+    a file of the longest name in the run's own folder"""
     channels,names = run.train.shape[0], run.train.classes
     dot = torch.zeros(len(names), 1, channels, 1, 1, dtype=torch.uint8)
     report.save_figure(report.grid(dict(start=dot.expand(-1, 10, -1, -1, -1)), names), folder/'images.png')
@@ -139,10 +140,11 @@ def _quietly():
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #c86d0120
 def rehearse(run:Run):
-    "Try everything that `run` will need, on a few of its images; `ParameterError` says what would have stopped it later"
+    "Try everything that `run` will need, on a few of its images; `ParameterError` says what would have stopped it"
     with tempfile.TemporaryDirectory() as folder, _quietly():
         try:
             _names(run, Path(folder))
             play(small_run(run, folder))
         except Exception as e:
-            raise ParameterError(f"this run could not end; tried on a few images before its first stage: {type(e).__name__}: {e}") from e
+            raise ParameterError(f"this run could not end; tried on a few images before its first stage: "
+                f"{type(e).__name__}: {e}") from e

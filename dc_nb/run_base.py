@@ -50,7 +50,8 @@ def sized(names, data)->dict:
             raise ParameterError(f"{name} does not take {h} x {w} images: {e}") from None
         shape = tuple(getattr(answer, 'shape', ()))
         if shape != (2, len(data.classes)):
-            raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: a network gives a number for each class")
+            raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: "
+                "a network gives a number for each class")
     return out
 
 # %% ../nbs/experiments/23_run_base.ipynb #d0b79bf3
@@ -83,7 +84,8 @@ def data_of(p, device)->tuple:
         test_share=p.test_share).items() if v)
     train,test = [o.to(device) for o in _parts(p.dataset, p.root, options, data_stamp(p.dataset, p.root))]
     if train.shape != test.shape:
-        raise ParameterError(f"{train.name} trains with images of {train.shape} and tests with {test.shape}; pass size= for folders")
+        raise ParameterError(f"{train.name} trains with images of {train.shape} and tests with {test.shape}; "
+            "pass size= for folders")
     return train,test
 
 # %% ../nbs/experiments/23_run_base.ipynb #6e8e8d26
@@ -168,7 +170,8 @@ def vacant(folder:Path):
         raise ParameterError(f"{folder} is a file, results should go there: move it or choose another folder with out")
     for name in ('row.json', f'{folder.name}.safetensors', 'images.png', 'sizes.png'):
         if (folder/name).is_dir():
-            raise ParameterError(f"{folder/name} is a folder, a file should go there: move it or choose another folder with out")
+            raise ParameterError(f"{folder/name} is a folder, a file should go there: "
+                "move it or choose another folder with out")
 
 # %% ../nbs/experiments/23_run_base.ipynb #ebb51172
 def enough_images(run:Run, tiles:int, what:str):
@@ -180,7 +183,8 @@ def enough_images(run:Run, tiles:int, what:str):
     except ValueError as e: raise ParameterError(str(e)) from None
 
 def fit_disk(run:Run, nets:dict, sets:int, labels:int=0):
-    "Refuse a disk without room for these networks (bytes by name; one in training takes five times that), `sets` sets of floats and `labels` bytes"
+    """Refuse a disk without room for these networks (bytes by name; one in training takes five times that),
+    `sets` sets of floats and `labels` bytes"""
     one = 4*len(run.train.classes)*run.p.ipc*run.train.x[:1].numel()
     roomy(run.out, 2*sum(nets.values()) + 5*max(nets.values(), default=0) + 4*sets*one + labels)
 
@@ -193,7 +197,7 @@ def weight_file(folder, name:str)->Path:
     raise ParameterError(f"weights = {str(folder)!r} has neither {tries[0].name} nor {tries[1].name}")
 
 def read_weights(path, net):
-    "Read a state dict (nothing is unpickled) into `net`; raises `DataError` for anything else, and for weights that are not finite"
+    "Read a state dict (nothing is unpickled) into `net`; `DataError` for anything else or weights that are not finite"
     try:
         net.load_state_dict(load_file(path) if path.suffix == '.safetensors'
             else torch.load(path, map_location='cpu', weights_only=True))
@@ -212,12 +216,15 @@ def noted(what:str)->dict:
     return dict(doubt=what) if what else {}
 
 def saturated(start, end)->str:
-    "A sentence if most pixels that had a shade at the start are at an end of the range; `Diverged` where values round a pixel's range away"
+    """A sentence if most pixels that had a shade at the start are at an end of the range;
+    `Diverged` where values round a pixel's range away"""
     if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1:
-        raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: lower the rate of the images')
+        raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: '
+            'lower the rate of the images')
     shades = (start > 0) & (start < 1)
     share = float(((end <= 0) | (end >= 1))[shades].float().mean()) if shades.any() else 0.
-    return f"{share:.0%} of the pixels that had a shade are black or white at the end: the rate of the images is too high" if share > .5 else ''
+    return (f"{share:.0%} of the pixels that had a shade are black or white at the end: "
+        "the rate of the images is too high") if share > .5 else ''
 
 def doubts(run:Run)->list:
     "What the stages of a run say of themselves"
@@ -226,24 +233,26 @@ def doubts(run:Run)->list:
 # %% ../nbs/experiments/23_run_base.ipynb #ffa88f7e
 @torch.no_grad()
 def sound(net, data)->torch.nn.Module:
-    "The network; `Diverged` where it answers with numbers that are not finite, of which the first would count as an answer"
+    "The network; `Diverged` where its answers are not finite numbers: of these, the first would count as an answer"
     x,_ = data.take(torch.arange(min(100, len(data))))
     if not bool(net.eval()(x).isfinite().all()):
-        raise Diverged('asked about test images, the network answers with numbers that are not finite; lower the learning rate, or mend it')
+        raise Diverged('asked about test images, the network answers with numbers that are not finite; '
+            'lower the learning rate, or mend it')
     return net
 
 # %% ../nbs/experiments/23_run_base.ipynb #062f48c7
 early = (1, 5)                              # epochs whose networks a long training at a constant rate keeps
 
 def network(run:Run, name:str, training, file:Path|None=None)->Stage:
-    "The stage of network `name`, trained on the full data (or read from `file`) and tested once; its value is (network, accuracy)"
+    "The stage of network `name`, trained on the full data (or read from `file`), tested once: (network, accuracy)"
     seed,steps = run.p.seed, ceil(len(run.train)/training.batch)
     def read(state, card):
         net = blank(run, name)
         net.load_state_dict(state['net'])
         return net.eval().requires_grad_(False), card['accuracy']
     def keep(job, stage, net, **said):
-        job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(sound(net, run.test), run.test), epochs=training.epochs, **said)
+        job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(sound(net, run.test), run.test),
+            epochs=training.epochs, **said)
     def make(job):
         net = blank(run, name, seed)
         def after(epoch, net):

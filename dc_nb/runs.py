@@ -33,7 +33,8 @@ _all_ = ['Run', 'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_ima
 
 # %% ../nbs/experiments/06_runs.ipynb #869cbd2f
 def origins(run:Run)->list:
-    "Who made the stages of a run: one entry for each combination of commit, machine, versions and day, with the number of its stages by kind"
+    """Who made the stages of a run: one entry for each combination of commit, machine, versions and day,
+    with the number of its stages by kind"""
     out = {}
     made = [(id.split('-')[0], card['made']) for id,card in run.store.cards.items()]
     made += [('part', o) for _,m in made for o in m.get('parts', ())]

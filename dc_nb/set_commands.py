@@ -102,12 +102,14 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     from dc_nb.recipes import Study,named
     m = cs.meta
     if not dataset and m.get('data') not in datasets:
-        raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: give it with --dataset')
+        raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: '
+            'give it with --dataset')
     own = 'recipe' in m and ':' in str(m.get('method'))                           # somebody's own method
+    # 'edc' also for sets of other projects
     method = foreign(dict(method=m['method']),
-        network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'      # also for sets of other projects
+        network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'
     known = m.get('parameters', {})
-    reading = ('size', 'fit', 'test_share') if dataset and Path(dataset).is_dir() else ()        # as the run read the folder
+    reading = ('size', 'fit', 'test_share') if dataset and Path(dataset).is_dir() else ()   # as the run read the folder
     kept = {k:known[k]
         for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta', *reading)
         if k in known and ('recipe' in m or k == 'student')}
@@ -133,7 +135,10 @@ def foreign(parameters:dict, allowed=())->dict:
             raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
         own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
         if own:
-            raise click.ClickException(f"the file names the {'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: that is code of somebody's own. If you trust it, name it yourself with --network {shown(own[0])}")
+            raise click.ClickException("the file names the "
+                f"{'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: "
+                "that is code of somebody's own. If you trust it, "
+                f"name it yourself with --network {shown(own[0])}")
     return parameters
 
 @main.command()
@@ -162,7 +167,8 @@ def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other
     cs.check(run.test)
     same = cs.meta.get('source') in (None, run.train.checksum)
     if not (same or other_data):
-        raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here ({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
+        raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here "
+            f"({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
     found = dict(set=by_itself(run, cs)) if alone or path.startswith('zoo:') and cs.table is not None else judged(run,
         cs, seeds)
     if as_json:
@@ -171,7 +177,8 @@ def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other
     for line in said(run, found, shown(path)): click.echo(line)
 
 def judged(run, cs, seeds)->dict:
-    "Scores of the set and of random images; these need a teacher where the set brings its own soft labels, so then there is only one"
+    """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
+    so then there is only one"""
     from dc_nb.observers import Observer
     from dc_nb.runs import given,scored,student,subset
     protocol = run.study.protocol
@@ -189,7 +196,8 @@ def by_itself(run, cs):
     "The score of the one student whose labels the file brings"
     from dc_nb.runs import given,scored,student
     if cs.table is None:
-        raise click.UsageError('--alone: the file brings no labels of every epoch; --regime hard needs no teachers either')
+        raise click.UsageError('--alone: the file brings no labels of every epoch; '
+            '--regime hard needs no teachers either')
     seed = cs.meta['table']['seed']
     return scored(run, cs, [student(run, (given(run, cs),), seed, f'alone, seed {seed}')])
 
@@ -224,9 +232,11 @@ def again(cs, dataset, root, size, out, weights, network=()):
 def same_table(mine, again)->tuple:
     "Whether two label tables hold the same bits, and if not, what differs; a table may lie in a file"
     if again is None or tuple(again.shape) != tuple(mine.shape):
-        return False, f'the images are the same, the label table has the shape {tuple(mine.shape)}, made again {again is not None and tuple(again.shape)}'
+        return False, (f'the images are the same, the label table has the shape {tuple(mine.shape)}, '
+            f'made again {again is not None and tuple(again.shape)}')
     gaps = [float((mine[e].float()-again[e].float()).abs().max()) for e in range(mine.shape[0])]
-    return (False, f'the images are the same, the label tables differ by up to {max(gaps):.3g}') if max(gaps) else (True, 'the same bits, labels of every view included')
+    return (False, f'the images are the same, the label tables differ by up to {max(gaps):.3g}') if max(gaps) else (
+        True, 'the same bits, labels of every view included')
 
 def compared(cs, made)->tuple:
     "Whether two sets hold the same bits, and if not, what differs"
@@ -235,9 +245,12 @@ def compared(cs, made)->tuple:
     if made.x.dtype != cs.x.dtype or shapes[0] != shapes[1]:
         return False, f'images of {shapes[0]} {made.x.dtype}, the set has {shapes[1]} {cs.x.dtype}'
     if not made.x.equal(cs.x):
-        return False, f"{(made.x != cs.x).float().mean():.1%} of the values differ, by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; made with torch {shown(m.get('torch'))} on {shown(m.get('machine'))}"
+        return False, (f"{(made.x != cs.x).float().mean():.1%} of the values differ, "
+            f"by up to {(made.x.float()-cs.x.float()).abs().max():.3g}; "
+            f"made with torch {shown(m.get('torch'))} on {shown(m.get('machine'))}")
     if cs.labels is not None and not made.labels.equal(cs.labels):
-        return False, f'the images are the same, the soft labels differ by up to {(made.labels-cs.labels).abs().max():.3g}'
+        return False, ('the images are the same, '
+            f'the soft labels differ by up to {(made.labels-cs.labels).abs().max():.3g}')
     if cs.table is not None: return same_table(cs.table, made.table)
     return True, 'the same bits'
 
@@ -272,7 +285,8 @@ def findings(cs, where, repeat, out, weights, network=()):
 @click.option('--json', 'as_json', is_flag=True, help='The findings as JSON.')
 @source
 def verify(path, repeat, network, weights, as_json, factor, **where):
-    "Whether a set is whole, its key belongs to its recipe, the data is the same, and (--again) the images come out again."
+    """Whether a set is whole, its key belongs to its recipe, the data is the same,
+    and (--again) the images come out again."""
     found = []
     # never in the caches of the run that is verified
     with tempfile.TemporaryDirectory() as out:

@@ -84,7 +84,8 @@ def folded(
     for node in list(graph.nodes):
         before,bn = node.args[0] if node.op == 'call_module' and node.args else None, modules.get(node.target)
         if not isinstance(bn, nn.BatchNorm2d) or bn.running_mean is None: continue
-        if before.op != 'call_module' or len(before.users) > 1 or calls[before.target] + calls[node.target] > 2: continue
+        if (before.op != 'call_module' or len(before.users) > 1
+            or calls[before.target] + calls[node.target] > 2): continue
         if type(conv := modules[before.target]) is not nn.Conv2d: continue
         net.set_submodule(before.target, fuse_conv_bn_eval(conv, bn))
         net.set_submodule(node.target, nn.Identity())

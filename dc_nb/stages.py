@@ -205,7 +205,8 @@ def _take(self:Store, stage)->str|None:
     except RuntimeError as e:
         if 'loading state_dict' not in str(e): raise
         if self.stale == 'keep':
-            raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; stale = 'make' makes it again") from None
+            raise ValueError(f"{stage.name}: the kept file has other shapes than the network has now; "
+                "stale = 'make' makes it again") from None
         return 'made for other shapes'
     self.cards[stage.id],self.values[stage.id] = card, value
     self.ahead.pop(stage.id, None)
@@ -268,7 +269,8 @@ def say(self:Store, line:str):
 
 # %% ../nbs/experiments/03_stages.ipynb #db3069c7
 def plan(store:Store, stages:list)->list:
-    "A row (dict) for each stage: name, needs, state, steps, bytes, seconds that it will still take (None: not known); the store remembers them"
+    """A row (dict) for each stage: name, needs, state, steps, bytes, seconds that it will still take (None: not known);
+    the store remembers them"""
     cost,out = {}, []
     for s in stages:
         state = store.state(s)

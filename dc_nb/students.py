@@ -39,7 +39,7 @@ def subset(run:Run, n:int, seed:int)->Stage:
 taught_by = 'classes', 'ids', 'shape', 'label_classes', 'step_size', 'table'     # of `meta`: what a student depends on
 
 def content_of(condensed:CondensedSet)->str:
-    "A digest of everything in a set that a student depends on: images, labels, table, tiles, and the words that say how to read them"
+    "A digest of what a student depends on in a set: images, labels, table, tiles, and the words on how to read them"
     words = json.dumps({k:condensed.meta.get(k) for k in taught_by}, sort_keys=True)
     return digest(condensed.card['checksum'], condensed.factor, words)
 
@@ -77,7 +77,8 @@ def _read_labels(run, state, card):
 
 # %% ../nbs/experiments/24_students.ipynb #412f76db
 def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, seed:int, title:str)->Stage:
-    "The label table of the views that a student of this seed meets on `pick(values of images)`; a memory-mapped tensor, epochs x n x classes"
+    """The label table of the views that a student of this seed meets on `pick(values of images)`;
+    a memory-mapped tensor, epochs x n x classes"""
     training = run.study.protocol.training
     training = training.but(views=for_images(training.views, run.train))
     def loop(data, nets, path=None): return Labelling(data, nets, training, seed, path)
@@ -105,7 +106,8 @@ def carrying(run:Run, condensed:CondensedSet, table, seed:int)->CondensedSet:
 def _brought(condensed, protocol, train, seed):
     table = own_table(condensed, protocol, train, seed)
     if table is None:
-        raise ValueError("these labels are asked from teachers, and the set brings no table of theirs; ask for hard labels, or give teachers")
+        raise ValueError("these labels are asked from teachers, and the set brings no table of theirs; "
+            "ask for hard labels, or give teachers")
     return table
 
 def objective_of(run:Run, condensed:CondensedSet, train, training, seed:int, table=None, nets:tuple=())->Callable:
@@ -120,7 +122,8 @@ def objective_of(run:Run, condensed:CondensedSet, train, training, seed:int, tab
 # %% ../nbs/experiments/24_students.ipynb #33de0779
 def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda values: values[0], what:tuple=(),
     teachers:tuple=(), decays:tuple=(), picked:tuple=())->Stage:
-    "One student of `pick(values of images)` (its roots: `picked`), tested at its last epoch; those whose averages have other `decays` come along"
+    """One student of `pick(values of images)` (its roots: `picked`), tested at its last epoch;
+    those whose averages have other `decays` come along"""
     protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)
     table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live',
         'stored') else ()
@@ -130,8 +133,9 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
     make = partial(_train_student, run, images=len(images), seed=seed, pick=pick, others=others)
     steps = protocol.training.epochs*ceil(len(run.train.classes)*run.p.ipc/protocol.training.batch)
     roots = ('dc_nb.evaluation.Watched', 'dc_nb.train.accuracy', 'dc_nb.evaluation.student',
-        'dc_nb.evaluation.training_set', 'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table', 'dc_nb.soft_labels.fixed',
-        *network_roots(protocol.student), *choices(protocol), *choices([at_learned_rate]*learned), *picked)
+        'dc_nb.evaluation.training_set', 'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table',
+        'dc_nb.soft_labels.fixed', *network_roots(protocol.student), *choices(protocol),
+        *choices([at_learned_rate]*learned), *picked)
     probe = lambda name: step_time(run, name, protocol.training.but(views=for_images(protocol.training.views,
         run.train)), training_set(random(run.train, run.p.ipc, 0), run.test))
     return Stage('student', f'student, {title}', (*run.here, *what, protocol.key, seed, *['learned']*learned), make,

@@ -45,8 +45,8 @@ def _percent(score:dict)->str:
 def _scores_of(meta:dict)->tuple:
     "(score of the set, score of random images, over what they were taken) of a card; MDC's are averages over all sizes"
     found = meta.get('scores') or meta.get('averages') or {}
-    return found.get(meta.get('member',
-        meta.get('method'))), found.get('random'), f"{meta.get('ipc')} images" if 'scores' in meta else f"1 to {meta.get('ipc')}"
+    return (found.get(meta.get('member', meta.get('method'))), found.get('random'),
+        f"{meta.get('ipc')} images" if 'scores' in meta else f"1 to {meta.get('ipc')}")
 
 def _row_of(name:str, made:CondensedSet)->dict:
     "What the card of a set says, for people"
@@ -74,7 +74,8 @@ def admit(
     lacks = [k for k in _asked
         if not made.meta.get(k)] + ['what students reached']*(not mine) + ['what random images gave']*(not rand)
     if lacks:
-        raise ValueError(f"the card of {file} does not say {', '.join(map(str, lacks))}: only sets of finished runs come into the zoo")
+        raise ValueError(f"the card of {file} does not say {', '.join(map(str, lacks))}: "
+            "only sets of finished runs come into the zoo")
     if made.meta.get('dirty'):
         raise ValueError(f"{file} was made with changes that are in no commit: run it again from a clean checkout")
     if made.meta.get('regime') == 'live' and made.table is None:
