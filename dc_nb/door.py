@@ -37,7 +37,9 @@ def parts_of(source, root=None, **options)->tuple:
 def names_in(network)->str:
     "Networks by name, with commas; a module has no name"
     if isinstance(network, nn.Module):
-        raise ParameterError(f"network takes names, not a {type(network).__name__} that is built already: give a function (classes, channels, size) that builds it a name with @dc_nb.models.models, or put it into a file and write 'my_file:my_function'")
+        raise ParameterError(f"network takes names, not a {type(network).__name__} that is built already: "
+            "give a function (classes, channels, size) that builds it a name with @dc_nb.models.models, "
+            "or put it into a file and write 'my_file:my_function'")
     return network if isinstance(network, str) else ','.join(map(names_in, network))
 
 def run_of(data:tuple, ipc:int, method='edc', **parameters):
@@ -66,7 +68,7 @@ def explained(f):
 # %% ../nbs/library/16_door.ipynb #0218824d
 @explained
 def condense(
-    source, # a name, a folder, a .npz, (images, labels), a PyTorch dataset, an `ImageSet`, or (training part, test part)
+    source, # a name, a folder, a .npz, (images, labels), a PyTorch dataset, an `ImageSet` or (training part, test part)
     ipc:int=10, # images a class
     method='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'mtt', 'rded', ...) or a study of your own
     preset:str='small', # budget: 'small', 'cpu' or 'paper'
@@ -76,12 +78,12 @@ def condense(
     root=None, # folder of a data set that has a name
     **parameters # any other parameter of the run: student, epochs, regime, iterations, device, ...
 )->CondensedSet: # with the labels that a student needs; knows its run, so it can be evaluated beside random images
-    "A small set that trains a network nearly as well as the source does; raises `ParameterError` or `DataError`, in words"
+    "A small set that trains a network nearly as well as the source; raises `ParameterError` or `DataError`, in words"
     folder = tempfile.TemporaryDirectory() if out is None else None
     run = run_of(parts_of(source, root), ipc, method, preset=preset, network=network, seed=seed,
         out=str(out or folder.name), **parameters)
     made = run.main_set()
-    if isinstance(method, str):                         # so a file of it can be judged; a study of one's own has no name
+    if isinstance(method, str):                 # so a file of it can be judged; a study of one's own has no name
         known = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
         made = replace(made, meta={**made.meta, 'method':run.p.method, 'parameters':known})
     made.origin = (run, folder)
@@ -102,13 +104,16 @@ class Comparison:
     def verdict(self)->str:
         "Whether the difference is more than the luck of the students"
         gain,half = self.difference
-        return 'no difference shown' if half != half or abs(gain) <= half else f"{'better' if gain > 0 else 'worse'} than random images"
+        return ('no difference shown' if half != half or abs(gain) <= half
+            else f"{'better' if gain > 0 else 'worse'} than random images")
     def __str__(self):
         note = self.note and f'\n{self.note}'
         if self.random is None: return f'{self.student} on the set: {self.set}{note}'
         gain,half = self.difference
-        shown = f'{100*gain:+.1f} points' if half != half else f'{100*gain:+.1f} ± {100*half:.1f} points (paired, 95 %): {self.verdict}'
-        return f'{self.student} on the set:      {self.set}\n{self.student} on random ones: {self.random}\ndifference: {shown}'
+        shown = (f'{100*gain:+.1f} points' if half != half
+            else f'{100*gain:+.1f} ± {100*half:.1f} points (paired, 95 %): {self.verdict}')
+        return (f'{self.student} on the set:      {self.set}\n{self.student} on random ones: {self.random}\n'
+            f'difference: {shown}')
 
 def compare_with_random(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
     "Students on the set and on random images, tested on `test` (an `ImageSet`, or the test part of the run)"

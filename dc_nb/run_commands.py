@@ -38,7 +38,8 @@ def listing(what:str)->dict:
 @click.argument('pattern', default='*')
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
 def list_(what, pattern, as_json):
-    """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters of a run (edc, mdc, mtt, ablation).
+    """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters
+    of a run (edc, mdc, mtt, ablation).
 
     PATTERN, such as 'resnet*', chooses among them. Any name of timm is a model, too."""
     from dc_nb.core import nearest
@@ -52,7 +53,8 @@ def unknown(name:str, known:dict)->str:
     "What is said of a name that is no parameter"
     from difflib import get_close_matches
     near = get_close_matches(name, known, 1, .5)
-    return f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near else f": there is {', '.join(known)}")
+    return f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near
+        else f": there is {', '.join(known)}")
 
 def pairs_of(words, known:dict)->dict:
     "{name: text} of what was written behind the command"
@@ -90,7 +92,7 @@ def typed(pairs:dict, known:dict):
             raise click.ClickException(f"{k} = {v!r} is not right: {said[0].lower()}{said[1:]}") from None
 
 def checked(what:str, pairs:dict)->tuple:
-    "(parameters, {name: value} of the given ones); `ParameterError` for an impossible one, `DataError` for data that is not there"
+    "(parameters, {name: value} of those given); `ParameterError` for an impossible one, `DataError` for missing data"
     import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs,dc_nb.ablation_runs
     from dc_nb.data import reader_of
     from dc_nb.experiments import check,families
@@ -210,7 +212,7 @@ chosen = dict(preset=('small', 'cpu', 'paper'), regime=('live', 'stored', 'fixed
 paths = dict(dataset='dir', root='dir', weights='dir', out='dir')
 
 def suggestions(known:dict, before:list, begun:str)->list:
-    "What can stand behind the words `before`, as completions of `begun`: names of parameters, or values of the last one"
+    "What can stand behind the words `before`, to complete `begun`: names of parameters, or values of the last one"
     from click.shell_completion import CompletionItem
     last = before[-1] if before else ''
     name = last[2:].replace('-', '_') if last.startswith('--') else last if before[-2:-1] == ['-p'] else None
@@ -241,7 +243,7 @@ def tried(what:str, pairs:dict)->dict:
 
 # %% ../nbs/library/18_run_commands.ipynb #8e6ed3bc
 def become_kernel():
-    "The second process: try the run, answer in one line of JSON, read the name of a connection file, be the kernel of its client"
+    "The second process: try the run, answer in a line of JSON, read a connection file's name, be its client's kernel"
     answer = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)                                       # whatever else is printed is no answer
     shown,warnings.showwarning = warnings.showwarning, lambda m, *_: click.echo(f'note: {m}', err=True)
@@ -333,13 +335,15 @@ def executed(what:str, pairs:dict, folder:Path|None=None, process=None)->tuple:
     "The run notebook, executed with these parameters; its errors are one sentence"
     try: import ipykernel,nbclient,papermill
     except ModuleNotFoundError as e:
-        raise click.ClickException(f'running needs papermill and Jupyter ({e.name} is missing): pip install "dc_nb[run]"') from None
+        raise click.ClickException(f'running needs papermill and Jupyter ({e.name} is missing): '
+            'pip install "dc_nb[run]"') from None
     process = process or second(what, pairs)
     said = answered(process)
     folder = folder or Path(said['out'])
     target = folder/f'run_{what}.ipynb'
     if target.is_dir():
-        raise click.ClickException(f'{target} is a folder, the notebook should go there: move it or choose another --out')
+        raise click.ClickException(f'{target} is a folder, the notebook should go there: '
+            'move it or choose another --out')
     try:
         with followed(folder): nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target),
             said['values'], progress_bar=False, kernel_name='python3', kernel_manager_class=manager_of(process),
@@ -348,7 +352,8 @@ def executed(what:str, pairs:dict, folder:Path|None=None, process=None)->tuple:
         raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
     except OSError as e:
         target.unlink(missing_ok=True)                                    # half of it
-        raise click.ClickException(f'{target} cannot be written: {e.strerror}; free some space, the same command goes on from here') from None
+        raise click.ClickException(f'{target} cannot be written: {e.strerror}; free some space, '
+            'the same command goes on from here') from None
     except RuntimeError as e:
         if 'died' not in str(e): raise
         raise click.ClickException(f'the kernel was killed{killed}') from None
@@ -368,7 +373,8 @@ def started(what:str, pairs:dict, known:dict):
 # %% ../nbs/library/18_run_commands.ipynb #84193b61
 def place_of(said:list, out:Path)->Path|None:
     "The folder that the last cell names"
-    return next((out/Path(l.split(None, 1)[1]).name for t in said for l in t.splitlines() if l.startswith('folder')), None)
+    return next((out/Path(l.split(None, 1)[1]).name for t in said for l in t.splitlines()
+        if l.startswith('folder')), None)
 
 def ending(what:str, said:list, place:Path|None, target:Path):
     "The last lines of the terminal"
