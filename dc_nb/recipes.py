@@ -115,6 +115,8 @@ def digits(study, ipc):
         protocol__training__views=(weak, cutmix), protocol__training__schedule=smoothing)
 
 # %% ../nbs/experiments/01_recipes.ipynb #b2b42247
+configs = tuple(f'config_{k}' for k in 'abcdefg')       # EDC's letters, below
+
 def study(
     dataset:str, # a name with a cell, or anything else: then by the size of the images
     ipc:int,
@@ -163,8 +165,6 @@ def with_crop(study, least:float):
         protocol__training__views=views(study.protocol.training.views))
 
 # %% ../nbs/experiments/01_recipes.ipynb #7197f770
-configs = tuple(f'config_{k}' for k in 'abcdefg')
-
 def letters(edc:Study)->dict:
     "{'A': ..., 'G': ...}: EDC's CONFIG A to G (Fig. 1), from EDC's study of any data set"
     G = edc.but(protocol__training__schedule=smoothing)
