@@ -176,7 +176,7 @@ def _labels(z, key, images):
     for k in (images, key):
         with z.zip.open(f'{k}.npy') as f: counts.append(_header(f)[0])
     n,given = counts[0][0], int(np.prod(counts[1]))
-    fits(given <= n, f"{key}: {given} labels for {n} images; there must be one label an image")
+    fits(given <= n or not n, f"{key}: {given} labels for {n} images; there must be one label an image")
     return whole_labels(z[key], key)
 
 def _npz(path, split, name=None, stats=None, size=None, fit='crop'):

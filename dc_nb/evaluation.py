@@ -7,6 +7,7 @@ __all__ = ['Protocol', 'Score', 'training_set', 'student', 'own_labels', 'own_ta
            'labelled', 'Watched', 'paired', 'equivalent_ipc', 'label_robust_score', 'augmentation_robust_score']
 
 # %% ../nbs/library/15_evaluation.ipynb #c3753c68
+from contextlib import suppress
 from collections.abc import Callable
 from dataclasses import dataclass,field,replace
 from functools import partial
@@ -14,7 +15,7 @@ from math import ceil,e,exp,sqrt
 
 import torch
 from .augment import crop,cutmix,flip,for_images,randaugment
-from .core import Recipe,later,recipe,seed_of,spell
+from .core import Diverged,Recipe,later,recipe,seed_of,spell
 from .data import CondensedSet,ImageSet
 from .models import create
 from .tables import Table
@@ -163,7 +164,9 @@ class Watched(Fit):
         return loss
     def _close(self):
         super()._close()
-        if self.epoch in self.looks: self.curve.append([self.epoch, accuracy(self.result, self.test)])
+        # answers that are no numbers end the training where its loss is looked at
+        with suppress(Diverged):
+            if self.epoch in self.looks: self.curve.append([self.epoch, accuracy(self.result, self.test)])
     def average(self, decay:float|None): return (self.others[decay].module if decay else self.net).eval()
     def state(self)->dict:
         others = {str(d):ema.state_dict() for d,ema in self.others.items()}

@@ -403,7 +403,7 @@ def run(what, words, as_json):
     said = outputs(nb)
     place = place_of(said, target.parent)
     if place: target = target.rename(place/target.name)
-    if as_json: return click.echo((place/'row.json').read_text() if place else json.dumps(rows_of(said[-1])))
+    if as_json: return click.echo((place/'row.json').read_text() if place else json.dumps(rows_of('\n'.join(said))))
     for text in ending(what, said, place, target): click.echo(text)
 
 # %% ../nbs/library/18_run_commands.ipynb #280b9aca

@@ -35,7 +35,9 @@ def opened(path, dataset=None, root=None, size=None, factor=1):
     "The condensed set at `path`"
     from dc_nb.data import load
     from dc_nb.formats import read
-    return read(path, load(dataset, root, **({'size':size} if size else {})) if dataset else None, factor)
+    # our own files need no data to be read
+    asked = dataset and Path(path).suffix != '.safetensors'
+    return read(path, load(dataset, root, **({'size':size} if size else {})) if asked else None, factor)
 
 def words(v)->str:
     if isinstance(v, dict): return ', '.join(f'{k} {words(o)}' for k,o in v.items())

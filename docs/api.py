@@ -26,7 +26,9 @@ def exported(module)->dict:
     "{name: object} of what the module itself defines, in the order of its source"
     source = Path(module.__file__).read_text(encoding='utf-8')
     order = {n:i for i,n in enumerate(names_in_order(source))}
-    own = {n:getattr(module, n) for n in module.__all__ if n in order and not callback(getattr(module, n))}
+    # `_all_`: handed on from another module, which documents them
+    names = [n for n in module.__all__ if n not in getattr(module, '_all_', ())]
+    own = {n:getattr(module, n) for n in names if n in order and not callback(getattr(module, n))}
     return dict(sorted(own.items(), key=lambda kv: order[kv[0]]))
 
 def names_in_order(source:str)->list:

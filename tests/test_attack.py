@@ -74,6 +74,11 @@ def said(line, code=1):
     assert r.exit_code == code, (r.exit_code, r.output)
     return r.output
 
+def _last(line):
+    "The JSON that a command answers, behind its bars"
+    out = said(line, 0)
+    return out[out.index('{"set"'):].splitlines()[0]
+
 def python(code, cwd, **env):
     return subprocess.run([sys.executable, '-c', textwrap.dedent(code)], cwd=cwd, capture_output=True, text=True, timeout=120,
         env={**os.environ, 'PYTHONPATH':str(ROOT), 'OMP_NUM_THREADS':'1', **env})
@@ -300,7 +305,7 @@ def test_a_score_is_that_of_the_set(made, tmp_path):
     def score(factor, out):
         file = str(tmp_path/f'{factor}.safetensors')
         CondensedSet(cs.x, None, factor, {k:v for k,v in cs.meta.items() if k in ('classes', 'ids', 'mean', 'std', 'shape')}).save(file)
-        return json.loads(said(['evaluate', file, '--dataset', p.dataset, '--regime', 'hard', '--student', 'convnet_d1', '--seeds', '2', '--epochs', '6', '--out', str(tmp_path/out), '--json'], 0).splitlines()[-1])['set']
+        return json.loads(_last(['evaluate', file, '--dataset', p.dataset, '--regime', 'hard', '--student', 'convnet_d1', '--seeds', '2', '--epochs', '6', '--out', str(tmp_path/out), '--json']))['set']
     first = score(1, 'both')
     assert score(2, 'both') == score(2, 'alone') != first
 
