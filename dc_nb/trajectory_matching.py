@@ -15,7 +15,7 @@ from os import PathLike
 import torch
 import torch.nn.functional as F
 from .augment import draw,for_images
-from .core import Recipe,checksum,drive,recipe,seed_of,spell,stream
+from .core import Recipe,along,checksum,drive,recipe,seed_of,spell,stream
 from .data import CondensedSet,ImageSet
 from .gradient_matching import Sight,real_batch
 from .gradients import coupled,momentum_step,wide
@@ -25,7 +25,6 @@ from .synthesis import as_float
 from .train import Fit,Training
 from torch import Tensor,nn,optim
 from torch.func import functional_call
-from torch.nn.utils import vector_to_parameters
 from torch.utils.checkpoint import checkpoint as recomputed
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #b27f9229
@@ -80,8 +79,7 @@ def fresh(recipe:TrajectoryRecipe, data:ImageSet, *names)->nn.Module:
     c,h,_ = data.shape
     net = create(recipe.network, len(data.classes), h, c, data.mean, data.std, seed=seed_of(*names)).to(data.y.device)
     if coupled(net):
-        raise ValueError(f"network = {recipe.network!r} is not right: "
-            'its BatchNorm has statistics that no weight vector holds')
+        raise ValueError(f"network = {recipe.network!r} is not right: no vector holds the statistics of its BatchNorm")
     return net
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #507ca284
@@ -146,8 +144,9 @@ def unroll(
     w = start.detach().requires_grad_()
     def one(w, x, size, idx, view): return student_step(net, w, view(x[idx]), y[idx], size)
     for idx,view in draws:
-        w = recomputed(one, w, x, size, idx, view, use_reentrant=False,
-            preserve_rng_state=False) if memory == 'step' else one(w, x, size, idx, view)
+        at = along(idx, x)
+        w = recomputed(one, w, x, size, at, view, use_reentrant=False,
+            preserve_rng_state=False) if memory == 'step' else one(w, x, size, at, view)
     return w
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #b1f320b2
@@ -161,13 +160,13 @@ class Moving:
         self.pull = torch.zeros_like(self.size)                 # velocity of the step size
         self.plan = recipe.extra.begin(self.classes, self.ipc) if recipe.extra else None
 
-    def counts(self, of:Callable)->Tensor: return torch.tensor([*map(of, range(self.classes))], device=self.x.device)
+    def counts(self, of:Callable)->Tensor: return torch.tensor([*map(of, range(self.classes))])    # on the host
     @torch.no_grad()
     def move(self, of_x:Tensor, of_size:Tensor):
         "A momentum step of images and step size; images that `extra` holds stay"
         r,x,still = self.recipe, self.x, None
         if self.plan and not self.plan.drifts:
-            still = (torch.arange(self.ipc, device=x.device) < self.counts(self.plan.held)[:,None])[...,None,None,None]
+            still = along(torch.arange(self.ipc) < self.counts(self.plan.held)[:,None], x)[...,None,None,None]
             of_x = of_x*~still
         momentum_step(x, self.velocity, of_x*self.std**2, r.rate, r.momentum, still=still)
         momentum_step(self.size, self.pull, of_size, r.step_rate, r.momentum)
@@ -209,11 +208,11 @@ def meeting(run:Trajectories)->tuple[Tensor,Tensor]:
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #46244497
 def walked(run:Trajectories, x:Tensor, size:Tensor, start:Tensor, target:Tensor, first:Tensor|None=None)->Tensor:
     "The distance of a student that walks over the first `first[c]` images of each class; None: over all"
-    ranks = torch.arange(run.ipc, device=x.device).expand(run.classes, -1)
-    seen = torch.ones_like(ranks, dtype=torch.bool) if first is None else ranks < first[:,None]
-    y = torch.arange(run.classes, device=x.device)[:,None].expand_as(ranks)[seen]
-    draws = step_draws(len(y), run.recipe, run.seed, run.at, 'student' if first is None else 'student of the subset')
-    end = unroll(run.net, start, run.net.normalise(x[seen]), y, size, draws, run.recipe.memory)
+    ranks = torch.arange(run.classes*run.ipc).view(run.classes, -1)
+    seen = along(ranks.flatten() if first is None else ranks[ranks % run.ipc < first[:,None]], x)
+    draws = step_draws(len(seen), run.recipe, run.seed, run.at, 'student' if first is None else 'student of the subset')
+    images = run.net.normalise(x.flatten(0, 1)[seen])
+    end = unroll(run.net, start, images, seen//run.ipc, size, draws, run.recipe.memory)
     return distance(end, start, target)
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #f203202d
@@ -221,7 +220,8 @@ def _watch(run:Trajectories, start:Tensor, n:int=64):
     "Let the `extra` look at the images and `n` real ones of every class, through the network of the student's start"
     round = run.at//run.recipe.round
     if not (run.plan and run.plan.watches(round)): return
-    vector_to_parameters(start, run.net.body.parameters())
+    with torch.no_grad():
+        for p,w in zip(run.net.body.parameters(), unpacked(run.net, start).values()): p.copy_(w)
     plain = draw((), 1, None)
     for c in range(run.classes):
         seen = run.net.normalise(run.data.take(real_batch(run.data, c, n, run.seed, run.at))[0])

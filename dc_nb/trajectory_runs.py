@@ -128,7 +128,7 @@ class Kept:
     name, = flatten(dict(path=None))
     def __init__(self, file, device): self.file,self.device = str(file), str(device)
     def __getitem__(self, t:int):
-        with safe_open(self.file, 'pt') as f: return f.get_slice(self.name)[t:t+1][0].to(self.device)
+        with safe_open(self.file, 'pt') as f: return f.get_slice(self.name)[t:t+1][0].to(self.device, non_blocking=True)
 
 def expert(run:MttRun, i:int)->Stage:
     "The stage of expert `i`: its weights before training and after every epoch"
@@ -175,7 +175,8 @@ def gathered(run:MttRun, values:list)->dict:
         loop.size = v['size']
         whole = condensed(loop, member=k)
         sets[k] = {n:whole.first(n) for n in range(1, run.p.ipc+1)}
-    of = lambda what: {k:v[what] for k,v in zip(run.which, values)}
+    # what is drawn and read lies on the host
+    def of(what): return {k:v[what].cpu() if torch.is_tensor(v[what]) else v[what] for k,v in zip(run.which, values)}
     return dict(sets=sets, start=start.cpu(), **{k:of(k) for k in ('losses', 'sizes', 'chosen', 'seen')})
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #26325f3c

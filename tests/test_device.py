@@ -1,8 +1,11 @@
 """On a second device (emulated, see device.py) everything gives the numbers of the CPU, bit for bit, and no step of a loop makes the host wait.
 
-What a GPU adds, other rounding, only a GPU can show."""
+What a GPU adds, other rounding, only a GPU can show: `DC_NB_DEVICE=cuda pytest tests/test_device.py` asks one. Its numbers are near those of the CPU, and PyTorch itself says where the host waits."""
+import contextlib
 import json
 import os
+import warnings
+from collections import Counter
 from functools import lru_cache, partial
 
 import matplotlib
@@ -28,8 +31,35 @@ from dc_nb.synthesis import Synthesis
 from dc_nb.train import Fit, Training
 from dc_nb.trajectory_matching import Expert, Trajectories, TrajectoryRecipe, begin as start_of, packed
 
-device.available()
-OTHER = device.NAME
+OTHER = os.environ.get('DC_NB_DEVICE', device.NAME)
+EMULATED = OTHER == device.NAME
+if EMULATED: device.available()
+else: torch.backends.cudnn.allow_tf32,torch.backends.cudnn.deterministic = False, True          # float32 is float32
+
+@contextlib.contextmanager
+def watched():
+    "Inside, `Counter` of what the host waited for"
+    if EMULATED:
+        with device.watched() as waits: yield waits
+        return
+    waits = Counter()
+    with warnings.catch_warnings(record=True, action='always') as said:
+        torch.cuda.set_sync_debug_mode('warn')
+        try: yield waits
+        finally: torch.cuda.set_sync_debug_mode('default')
+    waits.update((w.filename, w.lineno) for w in said if 'synchronizing' in str(w.message))
+
+def as_expected(waits, expected):
+    "A card counts in its own way: only whether it waited at all"
+    return dict(waits) == expected if EMULATED else expected or not waits
+
+def equal(a, b, far=0.):
+    "The same numbers; on a card, and with `far`, nearly (of the norm)"
+    if not isinstance(a, torch.Tensor): return a == b or not EMULATED and isinstance(a, float) and a == pytest.approx(b, .02)
+    a,b = a.cpu(), b.cpu()
+    if EMULATED and not far or not a.is_floating_point(): return a.equal(b)
+    gap = (a.double()-b.double()).norm()
+    return gap <= max(far, 0. if EMULATED else .02)*a.double().norm() + 1e-6
 
 
 # --- the device is one
@@ -49,12 +79,13 @@ def test_it_behaves_as_cuda_does():
     ('index of a mask', lambda x: x[x > 0]), ('index from the host', lambda x: x[torch.tensor([1])]), ('bincount', lambda x: x.long().bincount())])
 def test_waiting_is_noticed(what, wait):
     x = torch.arange(3.).to(OTHER)
-    with device.watched() as waits: wait(x)
-    assert [k for k,_ in waits] == [what]
+    with watched() as waits: wait(x)
+    assert [k for k,_ in waits] == [what] if EMULATED else waits
 
 def test_copies_that_do_not_wait_are_not_counted():
-    with device.watched() as waits: x = torch.ones(3).to(OTHER, non_blocking=True)
+    with watched() as waits: x = torch.ones(3).to(OTHER, non_blocking=True)
     assert not waits
+    if not EMULATED: return
     with pytest.raises(RuntimeError, match='nobody waits'): x.to('cpu', non_blocking=True)
 
 
@@ -109,31 +140,31 @@ LOOPS |= {f'synthesis, {k}':partial(synthesis, method=k) for k,s in named.items(
 LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b) for k,s in named.items() if isinstance(s, MatchingStudy) for b in (True, False)}
 LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v) for k,v in {'':{}, ', class-wise':dict(class_wise=True), ', common':dict(common=True), ', late':dict(at_once=False)}.items()}
 
-LOOPS |= {'expert of a trajectory':expert} | {f'trajectories{k}':partial(trajectories, **v) for k,v in {'':{}, ', whole graph':dict(memory='all'), ' and MDC':dict(extra=Multisize(period=1))}.items()}
+LOOPS |= {'expert of a trajectory':expert} | {f'trajectories{k}':partial(trajectories, **v) for k,v in {'':{}, ', whole graph':dict(memory='all'), ' and MDC':dict(extra=Multisize(period=1), round=3)}.items()}
 
 # waits of one step: a table is written on the host, and eigenvalues wait for their check
 eigen = {('index of a mask', 'synthesis.densification'):3, ('_linalg_eigh', 'synthesis.densification'):3, ('index_put of a mask', 'elsewhere'):3}
 WAITS = {'label table':{('copy to the host', 'soft_labels.label_views'):1}, 'synthesis, gvbsm':eigen}
 
-def differences(a, b):
+def differences(a, b, far=0.):
     a,b = flatten(a), flatten(b)
     assert a.keys() == b.keys()
-    return [k for k in a if not (a[k].cpu().equal(b[k].cpu()) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
+    return [k for k in a if not equal(a[k], b[k], far)]
 
 WALKS = [k for k in LOOPS if k.startswith('trajectories')]
-walking = pytest.mark.xfail(strict=True, reason='trajectory_matching: `unroll` and `walked` choose images by indices and masks that the host holds or waits for')
+# the gradient of the step size is a sum over two walks, whose order is the device's
+FAR = {'trajectories and MDC':1e-6}
 
-@pytest.mark.parametrize('name', [pytest.param(k, marks=walking) if k in WALKS else k for k in LOOPS])
+@pytest.mark.parametrize('name', LOOPS)
 def test_a_loop_gives_the_numbers_of_the_cpu_and_its_step_does_not_wait(name):
     ours,theirs = LOOPS[name]('cpu'), LOOPS[name](OTHER)
     theirs.advance()
-    with device.watched() as waits: theirs.advance()
-    assert dict(waits) == WAITS.get(name, {})
+    with watched() as waits: theirs.advance()
+    assert as_expected(waits, WAITS.get(name, {})), waits
     ours.advance(), ours.advance()
     for _ in range(7 if name.startswith('matching, A') else 1): ours.advance(), theirs.advance()             # to the choices of MDC
-    assert not differences(ours.state(), theirs.state())
+    assert not differences(ours.state(), theirs.state(), FAR.get(name, 0.))
 
-# with MDC the gradient of the step size is a sum over two walks, whose order is the device's
 @pytest.mark.parametrize('name', [k for k in WALKS if 'MDC' not in k])
 def test_trajectories_give_the_numbers_of_the_cpu(name):
     ours,theirs = LOOPS[name]('cpu'), LOOPS[name](OTHER)
@@ -147,9 +178,10 @@ def test_a_view_does_not_wait(name):
         view = draw((views[name],), 6, stream(1, name))
         return view(x.to(where)), view.labels(y.to(where), 3)
     ours = seen('cpu')
-    with device.watched() as waits: theirs = seen(OTHER)
+    with watched() as waits: theirs = seen(OTHER)
+    assert all(equal(a, b) for a,b in zip(ours, theirs))
+    if not EMULATED: return
     waits = {k:v for k,v in waits.items() if k[1] != 'elsewhere'}               # the two lines above
-    assert all(a.equal(b.cpu()) for a,b in zip(ours, theirs))
     assert not waits or name == 'randaugment' and set(waits) == {('copy to the device', 'augment.randaugment.apply')}
 
 
@@ -171,7 +203,8 @@ def test_a_loop_goes_on_from_its_checkpoint(tmp_path, name):
 def test_a_label_table_goes_on(tmp_path):
     expected = drive(labelling('cpu')).table
     cut(labelling(OTHER, tmp_path/'table.npy'), tmp_path/'part', 2)
-    assert np.array_equal(drive(labelling(OTHER, tmp_path/'table.npy'), tmp_path/'part').table, expected)
+    found = drive(labelling(OTHER, tmp_path/'table.npy'), tmp_path/'part').table
+    assert np.array_equal(found, expected) if EMULATED else np.allclose(found, expected, rtol=.02, atol=.02)
 
 
 # --- whole runs, as the notebooks make them
@@ -188,8 +221,7 @@ def executed(kind, folder, **parameters):
     file, = list(place.glob('*.safetensors')) or [None]
     return {k:row[k] for k in ('scores', 'recipe', 'data', 'changes')}, file and CondensedSet.load(file)
 
-RUNS = [('edc', dict(TINY, equal_bytes=True)), ('mdc', TINY_MDC),
-    pytest.param('mtt', TINY_MTT, marks=pytest.mark.xfail(strict=True, reason='trajectory_runs.Kept asks safetensors for a device that it may not know'))]
+RUNS = [('edc', dict(TINY, equal_bytes=True)), ('mdc', TINY_MDC), ('mtt', TINY_MTT)]
 if 'DC_NB_ALL' in os.environ:                                       # half a minute each
     RUNS += [('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
         ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2', iterations=None)), ('ablation', TINY_ABLATION)]
@@ -199,6 +231,9 @@ def test_a_run_notebook(tmp_path, monkeypatch, kind, parameters):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TQDM_DISABLE', '1')
     (here,made),(there,found) = [executed(kind, tmp_path/d, **parameters, device=d, out=str(tmp_path/d)) for d in ('cpu', OTHER)]
+    if not EMULATED:
+        assert here.keys() == there.keys() and (made is None) == (found is None)        # some students decide otherwise
+        return
     assert here == there
     if made is None: return
     assert made.x.equal(found.x)
@@ -226,12 +261,13 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
         try: found = run(OTHER, 'killed')
         except Enough: continue
         break
-    assert len(hit) >= 9 and found['row']['scores'] == expected['row']['scores'] and found['condensed'].x.cpu().equal(expected['condensed'].x)
+    assert len(hit) >= 9
+    if EMULATED: assert found['row']['scores'] == expected['row']['scores'] and found['condensed'].x.cpu().equal(expected['condensed'].x)
 
 def test_the_door(tmp_path):
     def made(where): return condense((toy(), toy(split='test')), 2, preset='small', observers='convnet_d1', iterations=2, epochs=2, device=where, out=tmp_path/where)
     ours,theirs = made('cpu'), made(OTHER)
-    assert ours.x.equal(theirs.x.cpu()) and ours.evaluate(seeds=1).set == theirs.evaluate(seeds=1).set
+    if EMULATED: assert ours.x.equal(theirs.x.cpu()) and ours.evaluate(seeds=1).set == theirs.evaluate(seeds=1).set
 
 def test_a_device_that_is_not_there():
     for bad in ('gpu', 'meta', 'cuda:99', 'emulated:1', 'cuda' if not torch.cuda.is_available() else 'cuda:99'):
