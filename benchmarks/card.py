@@ -10,7 +10,8 @@ import torch
 from dc_nb.core import checksum, flatten, stream
 from dc_nb.data import ImageSet
 from dc_nb.evaluation import Protocol
-from dc_nb.gradient_matching import Images, Matching, begin
+from dc_nb.gradient_matching import Matching, begin
+from dc_nb.matched_images import Images
 from dc_nb.models import create
 from dc_nb.observers import Pass, Statistics, observe
 from dc_nb.provenance import machine
@@ -18,7 +19,7 @@ from dc_nb.recipes import named
 from dc_nb.soft_labels import Labelling
 from dc_nb.synthesis import Synthesis
 from dc_nb.train import Fit, Training
-from dc_nb.trajectory_matching import Trajectories, TrajectoryRecipe, begin as start_of, packed
+from dc_nb.trajectory_matching import Trajectories, TrajectoryRecipe, beginning, packed
 
 where = torch.device(sys.argv[1] if len(sys.argv) > 1 else 'cuda')
 card = where.type == 'cuda'
@@ -38,10 +39,12 @@ def matching(method, batched):
 def walking(memory):
     r = TrajectoryRecipe(memory=memory)
     w = packed(net(r.network))
-    return Trajectories(r, data, start_of(r, data, 10, 0), [[w*(1+t/100) for t in range(r.horizon+1)]], 0)
+    return Trajectories(r, data, beginning(r, data, 10, 0), [[w*(1+t/100) for t in range(r.horizon+1)]], 0)
 
-LOOPS = {'observer, ResNet-18':lambda: Fit(net('resnet18'), data, Training(), 0), 'student, ResNet-18':lambda: Fit(net('resnet18'), few, Protocol().training, 0),
-    'statistics, ResNet-18':lambda: Pass(net('resnet18'), data, Statistics(), 0), 'labels, ResNet-18':lambda: Labelling(few, [net('resnet18').eval()], Protocol().training, 0),
+LOOPS = {'observer, ResNet-18':lambda: Fit(net('resnet18'), data, Training(), 0),
+    'student, ResNet-18':lambda: Fit(net('resnet18'), few, Protocol().training, 0),
+    'statistics, ResNet-18':lambda: Pass(net('resnet18'), data, Statistics(), 0),
+    'labels, ResNet-18':lambda: Labelling(few, [net('resnet18').eval()], Protocol().training, 0),
     'synthesis, EDC, 2 observers':lambda: Synthesis(named['edc'].synthesis.but(batch=None), data, observers(), 10, 0)}
 LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, k, b) for k in ('idc', 'dsa') for b in (True, False)}
 LOOPS |= {f'trajectories, {m}':partial(walking, m) for m in ('step', 'all')}

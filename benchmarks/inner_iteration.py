@@ -11,7 +11,8 @@ from dc_nb.core import stream
 from dc_nb.data import ImageSet
 from dc_nb.experiments import keep_memory,machine
 from dc_nb.formation import enlarge
-from dc_nb.gradient_matching import Images,Matching,advance,begin
+from dc_nb.gradient_matching import Matching,advance,begin
+from dc_nb.matched_images import Images
 from dc_nb.recipes import named
 from torch import nn,optim
 

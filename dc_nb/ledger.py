@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from .ablation_runs import of_runs
 from .ablations import ablations,mdc_ablations
-from .cells import Cell,Reason,cell,kinds,lines,lines_of,place,plain_key,studies
+from .cells import cell,lines_of,place,plain_key,studies
+from .published_lines import Cell,Reason,kinds,lines
 from .core import aside,spell,table
 from .evaluation import Score,paired
 from .experiments import home,rows

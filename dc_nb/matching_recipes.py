@@ -16,7 +16,7 @@ from dc_nb.augment import (colour,crop,cutmix_labels,cutout,dsa,flip,jitter,ligh
 from .core import Recipe,Registry,later,recipe
 from .coresets import central_batch,central_start
 from .evaluation import Protocol
-from .gradient_matching import MatchingRecipe
+from .matched_images import MatchingRecipe
 from .gradients import absolute,class_means,matrices,row_cosine,squared
 from .initialization import in_order,noise,real
 from .multisize import Multisize

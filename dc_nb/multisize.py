@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from .core import Recipe,later,recipe
 from .data import CondensedSet,ImageSet
 from .freezing import frozen_size,policies
-from .gradient_matching import Images,Matching,MatchingRecipe,Sight,begin,condensed,ride
+from .gradient_matching import Matching,begin,condensed,ride
 from .gradients import wide
 from .initialization import enough
+from .matched_images import Images,MatchingRecipe,Sight
 from .mls import feature_distances,gradient_distances,most_learnable,rate
 from .models import create,feature_maps
 from .train import Training,accuracy,fit

@@ -24,7 +24,7 @@ from .data import CondensedSet,DataError,datasets,load
 from .experiments import ParameterError,home,roomy,writable
 from .initialization import enough
 from .models import builder,create
-from .pages import watching
+from .watch_pages import watching
 from .provenance import keep_memory
 from .recipes import prepared
 from .sources import folder_names

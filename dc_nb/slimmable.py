@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import torch
 from .condensed import CondensedSet
-from .gradient_matching import Images,Matching,MatchingRecipe,condensed,match_gradients,ride
+from .gradient_matching import Matching,condensed,match_gradients,ride
+from .matched_images import Images,MatchingRecipe
 from .sets import ImageSet,unit
 from torch import Tensor
 

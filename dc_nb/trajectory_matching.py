@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['expert_training', 'TrajectoryRecipe', 'packed', 'unpacked', 'fresh', 'Expert', 'train_expert', 'train_experts',
-           'student_step', 'distance', 'step_draws', 'unroll', 'Moving', 'begin', 'Trajectories', 'meeting', 'walked',
-           'advance', 'snapshot', 'resume', 'condensed', 'at_learned_rate', 'match_trajectories']
+           'student_step', 'distance', 'step_draws', 'unroll', 'Moving', 'beginning', 'Trajectories', 'meeting',
+           'walked', 'iterate', 'snapshot', 'resume', 'condensed', 'at_learned_rate', 'match_trajectories']
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #1c77bd9e
 from collections.abc import Callable
@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from .augment import draw,for_images
 from .core import Recipe,along,checksum,drive,recipe,seed_of,spell,stream
 from .data import CondensedSet,ImageSet
-from .gradient_matching import Sight,real_batch
+from .gradient_matching import real_batch
 from .gradients import coupled,momentum_step,wide
 from .initialization import enough,real
+from .matched_images import Sight
 from .models import create
 from .synthesis import as_float
 from .train import Fit,Training
@@ -49,7 +50,7 @@ class TrajectoryRecipe(Recipe):
     step_rate: float = 1e-5              # ... and the rate at which it learns
     memory: str = 'step'                 # what is kept for the way back: the graph of one 'step', or of 'all'
     clamp: bool = False                  # to valid pixels after every iteration; False: when the set is stored
-    extra: object = None                 # `multisize.Multisize` makes it MDC
+    extra: object = None                 # a `matched_images.Extra`: `multisize.Multisize` makes it MDC
     round: int = 50                      # iterations that count as one round of `extra`
     store: Callable = as_float
 
@@ -173,7 +174,7 @@ class Moving:
         if r.clamp: x.clamp_(0, 1)
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #0b36dd21
-def begin(recipe:TrajectoryRecipe, data:ImageSet, ipc:int, seed:int)->Tensor:
+def beginning(recipe:TrajectoryRecipe, data:ImageSet, ipc:int, seed:int)->Tensor:
     "The images that a run starts from: classes x ipc x C x H x W"
     return recipe.start(data, ipc, stream(seed, 'start')).to(data.y.device)
 
@@ -193,7 +194,7 @@ class Trajectories(Moving):
 
     @property
     def done(self)->bool: return self.at >= self.recipe.iterations
-    def advance(self)->Tensor: return advance(self)
+    def advance(self)->Tensor: return iterate(self)
     def state(self)->dict: return snapshot(self)
     def restore(self, state:dict): resume(self, state)
     def decode(self, x:Tensor)->Tensor: return x             # stored images are training images: no tiles
@@ -211,9 +212,8 @@ def walked(run:Trajectories, x:Tensor, size:Tensor, start:Tensor, target:Tensor,
     ranks = torch.arange(run.classes*run.ipc).view(run.classes, -1)
     seen = along(ranks.flatten() if first is None else ranks[ranks % run.ipc < first[:,None]], x)
     draws = step_draws(len(seen), run.recipe, run.seed, run.at, 'student' if first is None else 'student of the subset')
-    images = run.net.normalise(x.flatten(0, 1)[seen])
-    end = unroll(run.net, start, images, seen//run.ipc, size, draws, run.recipe.memory)
-    return distance(end, start, target)
+    x = run.net.normalise(x.flatten(0, 1)[seen])
+    return distance(unroll(run.net, start, x, seen//run.ipc, size, draws, run.recipe.memory), start, target)
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #f203202d
 def _watch(run:Trajectories, start:Tensor, n:int=64):
@@ -228,7 +228,7 @@ def _watch(run:Trajectories, start:Tensor, n:int=64):
         run.plan.look(Sight(run.net, dict(run.net.body.named_parameters()), c, plain, seen, [], run.decode), run.x[c])
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #c0ff78bf
-def advance(run:Trajectories)->Tensor:
+def iterate(run:Trajectories)->Tensor:
     "One iteration: a student walks, images and step size move. The distance of the whole set"
     start,target = meeting(run)
     x,size = run.x.clone().requires_grad_(), run.size.clone().requires_grad_()
@@ -275,8 +275,7 @@ def at_learned_rate(training:Training, condensed:CondensedSet)->Training:
     "The training of a student at the step size that the set has learned (MTT, Sec. 3.3)"
     size,opt = condensed.meta.get('step_size'), training.optimiser
     if not size or size <= 0:
-        raise ValueError(f"step_size {size} of the set is no learning rate; lower step_rate, "
-            'or judge the set without it (learned=False)')
+        raise ValueError(f"step_size {size} of the set is no learning rate: lower step_rate, or use learned=False")
     return training.but(optimiser=partial(getattr(opt, 'func', opt), *getattr(opt, 'args', ()),
         **{**getattr(opt, 'keywords', {}), 'lr':size}))
 
@@ -295,6 +294,7 @@ def match_trajectories(
     "Loop 3: condense `images` to `ipc` images a class (MTT)"
     enough(images, ipc)
     experts = experts or train_experts(recipe, images, seed)
-    run = drive(Trajectories(recipe, images, begin(recipe, images, ipc, seed), experts, seed), checkpoint, every, tick)
+    start = beginning(recipe, images, ipc, seed)
+    run = drive(Trajectories(recipe, images, start, experts, seed), checkpoint, every, tick)
     if trace is not None: trace += [float(o) for o in run.trace]
     return condensed(run)

@@ -20,14 +20,12 @@ torch.set_num_threads(1)
 from dc_nb import ablation_runs, edc_runs, matching_runs, trajectory_runs       # they register their families
 from dc_nb.edc_runs import synthesis
 from dc_nb.experiments import append_row, check, families
-from dc_nb.rehearsal import family_of
 
 
 def work(kind, parameters, folder):
     run = families[kind](check(dict(parameters, out=folder), families[kind].parameters))
-    _,results,_,signs,_ = family_of(run)
-    row = results(run)['row']
-    if signs: made = run.main_set()
+    row = run.results()['row']
+    if run.signs: made = run.main_set()
     else:
         last,*_ = list(run.trials().values())[-1]
         made = last.get(synthesis(last))

@@ -2,8 +2,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -54,10 +57,8 @@ def of_own(command):
     few = ['--observer_epochs', '40'] if '--dataset' in words else []             # of 32 images: one step each
     return kind,['run', kind, *SMALL[kind], *words, *few]
 
-@pytest.mark.parametrize('command', [c.strip() for c in blocks('sh')])
-def test_every_command_runs_from_a_new_folder(folder, command):
-    kind,words = of_own(command)
-    typed(folder, *words)
+def as_asked(folder, kind, words):
+    "The row of the last run says what was asked for"
     row = json.loads((folder/'out'/'latest'/'row.json').read_text())
     assert row['run'] == kind
     if 'ablation' in words:
@@ -69,6 +70,50 @@ def test_every_command_runs_from_a_new_folder(folder, command):
     if '--student' in words:
         assert row['student'] == 'my_ideas:two_layers' and list(row['observers']) == ['my_ideas:two_layers',
             'convnet_d1']
+
+@pytest.mark.parametrize('command', [c.strip() for c in blocks('sh')])
+def test_every_command_runs_from_a_new_folder(folder, command):
+    kind,words = of_own(command)
+    typed(folder, *words)
+    as_asked(folder, kind, words)
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    "The folder of programs of a new environment with the wheel; its other packages are those of this Python"
+    d = tmp_path_factory.mktemp('installed')
+    unwanted = '.git', '.venv', 'out', 'data', 'figures', 'tests', '*.egg-info', 'build', '_docs', '__pycache__'
+    shutil.copytree(ROOT, d/'source', ignore=shutil.ignore_patterns(*unwanted))
+    pip = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
+    subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '-w', d, d/'source'], check=True,
+        capture_output=True)
+    venv.create(d/'env', symlinks=os.name != 'nt')
+    programs,place = [Path(sysconfig.get_path(k, 'venv', vars=dict(base=str(d/'env')))) for k in ('scripts', 'purelib')]
+    # a line of a .pth file: what stands there comes after the packages of the new environment
+    (place/'others.pth').write_text(sysconfig.get_path('purelib')+'\n')
+    subprocess.run([*pip, '--python', programs/'python', 'install', '--no-deps', '--no-index', *d.glob('*.whl')],
+        check=True, capture_output=True)
+    shutil.rmtree(d/'source')
+    return programs
+
+def program(programs, folder, *words):
+    "What `words` print in `folder`, in the new environment"
+    env = {k:v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV')}
+    env |= dict(PATH=f"{programs}{os.pathsep}{env['PATH']}", OMP_NUM_THREADS='1', TQDM_DISABLE='1')
+    r = subprocess.run([shutil.which(words[0], path=programs), *words[1:]], cwd=folder, env=env, capture_output=True,
+        text=True)
+    assert not r.returncode, r.stdout+r.stderr
+    return r.stdout
+
+@pytest.mark.slow
+@pytest.mark.skipif('DC_NB_ALL' not in os.environ, reason='DC_NB_ALL=1 builds and installs the wheel: a minute')
+def test_an_installed_wheel_reaches_what_a_person_wrote(installed, folder):
+    "Methods, data sets, terms, ablations and networks as MODULE:FUNCTION, each in a process of its own"
+    where = program(installed, folder, 'python', '-c', 'import dc_nb; print(dc_nb.__file__)')
+    assert Path(where.strip()).is_relative_to(installed.parent)
+    for command in blocks('sh'):
+        kind,words = of_own(command)
+        program(installed, folder, 'dc_nb', *words)
+        as_asked(folder, kind, words)
 
 def test_a_file_imports_nothing(folder):
     """A set of somebody's own method: it can be looked at, and is evaluated by its own protocol only where the person

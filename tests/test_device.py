@@ -16,12 +16,13 @@ import torch
 import device
 from conftest import ROOT, TINY, TINY_ABLATION, TINY_MDC, TINY_MTT
 from dc_nb.augment import crop, cutmix, cutmix_labels, draw, flip, views
-from dc_nb.core import drive, flatten, stream
+from dc_nb.core import drive, flatten, recipe, stream
 from dc_nb.data import CondensedSet, toy
 from dc_nb.door import condense
 from dc_nb.experiments import ParameterError, check
 from dc_nb.edc_runs import Edc
-from dc_nb.gradient_matching import Images, Matching, begin
+from dc_nb.gradient_matching import Matching, begin
+from dc_nb.matched_images import Extra, Images, Plan
 from dc_nb.models import create
 from dc_nb.multisize import Multisize, riders
 from dc_nb.observers import Pass, Statistics, observe
@@ -29,7 +30,7 @@ from dc_nb.recipes import MatchingStudy, matching_sizes, named
 from dc_nb.soft_labels import Labelling, mse_gt, regimes
 from dc_nb.synthesis import Synthesis
 from dc_nb.train import Fit, Training
-from dc_nb.trajectory_matching import Expert, Trajectories, TrajectoryRecipe, begin as start_of, packed
+from dc_nb.trajectory_matching import Expert, Trajectories, TrajectoryRecipe, beginning, packed
 
 OTHER = os.environ.get('DC_NB_DEVICE', device.NAME)
 EMULATED = OTHER == device.NAME
@@ -121,6 +122,25 @@ def matching(where, method='idc', batched=True, **extra):
     members = riders(recipe, data, 3, 0, extra=Multisize(period=1, **extra)) if extra else dict(set=Images(recipe, begin(recipe, data, 2, 0), data))
     return Matching(recipe, data, members, 0, batched)
 
+class FirstThenAll(Plan):
+    "The first image of each class has a distance of its own; after a round it is held"
+    done = 0
+    def size(self, c): return 1
+    def held(self, c): return min(self.done, 1)
+    def close(self, round, m): self.done = round+1
+    def state(self): return dict(done=self.done)
+    def restore(self, state, device): self.done = state['done']
+
+@recipe
+class OneFirst(Extra):
+    "An addition as somebody else would write it"
+    def begin(self, classes, ipc): return FirstThenAll()
+
+def added(where):
+    data,_ = bench(where)
+    r = matching_sizes['small'](named['idc'], 3).matching.but(factor=1, steps=3, rounds=3, learn=64, extra=OneFirst())
+    return Matching(r.but(extra=None), data, dict(set=Images(r, begin(r, data, 2, 0), data)), 0, True)
+
 def trajectory(where, **kw):
     "A recipe of loop 3 and what its experts left"
     r = TrajectoryRecipe(network='convnet_d1', experts=2, latest=2, span=1, steps=3, batch=4, iterations=9, round=1)
@@ -132,7 +152,7 @@ def expert(where): return Expert(trajectory(where)[0], bench(where)[0], 0)
 
 def trajectories(where, **kw):
     data,(r,experts) = bench(where)[0], trajectory(where, **kw)
-    return Trajectories(r, data, start_of(r, data, 3, 0), experts, 0)
+    return Trajectories(r, data, beginning(r, data, 3, 0), experts, 0)
 
 LOOPS = {f'student, {r} labels':partial(fitting, regime=r) for r in regimes} | {'student, mixed labels':partial(fitting, training=PLAIN),
     'student, averaged buffers':partial(fitting, training=TRAINING.but(buffers='averaged'), name='wrn_16_2'), 'statistics':passing, 'label table':labelling}
@@ -140,7 +160,7 @@ LOOPS |= {f'synthesis, {k}':partial(synthesis, method=k) for k,s in named.items(
 LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b) for k,s in named.items() if isinstance(s, MatchingStudy) for b in (True, False)}
 LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v) for k,v in {'':{}, ', class-wise':dict(class_wise=True), ', common':dict(common=True), ', late':dict(at_once=False)}.items()}
 
-LOOPS |= {'expert of a trajectory':expert} | {f'trajectories{k}':partial(trajectories, **v) for k,v in {'':{}, ', whole graph':dict(memory='all'), ' and MDC':dict(extra=Multisize(period=1), round=3)}.items()}
+LOOPS |= {'matching, an addition of its own':added, 'expert of a trajectory':expert} | {f'trajectories{k}':partial(trajectories, **v) for k,v in {'':{}, ', whole graph':dict(memory='all'), ' and MDC':dict(extra=Multisize(period=1), round=3)}.items()}
 
 # waits of one step: a table is written on the host, and eigenvalues wait for their check
 eigen = {('index of a mask', 'synthesis.densification'):3, ('_linalg_eigh', 'synthesis.densification'):3, ('index_put of a mask', 'elsewhere'):3}
@@ -170,6 +190,13 @@ def test_trajectories_give_the_numbers_of_the_cpu(name):
     ours,theirs = LOOPS[name]('cpu'), LOOPS[name](OTHER)
     assert not differences(drive(ours).state(), drive(theirs).state())
 
+def test_an_addition_holds_the_first_image():
+    loop = LOOPS['matching, an addition of its own'](OTHER)
+    for _ in range(3): loop.advance()
+    first = loop.members['set'].x[:,0].clone()
+    drive(loop)
+    assert first.clamp(0, 1).cpu().equal(loop.members['set'].x[:,0].cpu()), 'held images stay'
+
 @pytest.mark.parametrize('name', views)
 def test_a_view_does_not_wait(name):
     "torchvision's RandAugment makes its own matrices and masks, on the host"
@@ -193,7 +220,8 @@ def cut(loop, path, at):
         if loop.at >= at: raise Enough
     with pytest.raises(Enough): drive(loop, path, 0., tick)
 
-@pytest.mark.parametrize('name', ['student, stored labels', 'student, averaged buffers', 'statistics', 'synthesis, edc', 'matching, dsa, class by class', 'matching, A, B, C and MDC, common', 'trajectories and MDC', 'expert of a trajectory'])
+@pytest.mark.parametrize('name', ['student, stored labels', 'student, averaged buffers', 'statistics', 'synthesis, edc', 'matching, dsa, class by class', 'matching, A, B, C and MDC, common', 'matching, an addition of its own',
+    'trajectories and MDC', 'expert of a trajectory'])
 def test_a_loop_goes_on_from_its_checkpoint(tmp_path, name):
     expected = drive(LOOPS[name](OTHER if name == 'trajectories and MDC' else 'cpu')).state()
     for at in (2, 3): cut(LOOPS[name](OTHER), tmp_path/'part', at)

@@ -11,7 +11,8 @@ from dc_nb.data import CondensedSet,toy
 from dc_nb.experiments import check
 from dc_nb.formation import enlarge,image_major,shrink,tile,tile_major,untile
 from dc_nb.freezing import frozen_size
-from dc_nb.gradient_matching import Images,MatchingRecipe,Matching,advance,begin,match_gradients,ride
+from dc_nb.gradient_matching import Matching,advance,begin,match_gradients,ride
+from dc_nb.matched_images import Images,MatchingRecipe
 from dc_nb.gradients import momentum_step
 from dc_nb.matching_report import mdc_published
 from dc_nb.matching_runs import Mdc,MdcRun

@@ -9,13 +9,11 @@ LEFT = {
     'load': {'data', 'zoo'}, 'judged': {'door', 'matching_recipes'}, 'fitted': {'models', 'sources'}, 'results': {'edc_runs', 'report'},
     'student': {'evaluation', 'students'},
     # the same parts of each loop
-    'begin': {'gradient_matching', 'synthesis', 'trajectory_matching'}, 'advance': {'gradient_matching', 'trajectory_matching'},
+    'begin': {'gradient_matching', 'synthesis'},
     'condensed': {'edc_stages', 'gradient_matching', 'trajectory_matching'},
-    # of the two families that serve several sizes
-    **{k:{'matching_runs', 'trajectory_runs'} for k in ('compared', 'gathered', 'student_of', 'students')},
     # of each application
     **{k:{'continual', 'robustness', 'slimming'} for k in ('measure', 'figure')},
-    'summary': {'continual', 'robustness', 'slimming', 'trajectory_runs'}}
+    'summary': {'continual', 'robustness', 'slimming'}}
 
 def test_no_name_is_exported_twice():
     owners = defaultdict(set)

@@ -10,7 +10,10 @@ from hypothesis import assume, given, settings, strategies as st
 
 from dc_nb.data import CondensedSet
 from dc_nb.evaluation import Score
-from dc_nb.pages import page, save_page, strip, strips, svg_losses, watch_page, watching
+from dc_nb.charts import svg_losses
+from dc_nb.page_parts import strip, strips
+from dc_nb.pages import page, save_page
+from dc_nb.watch_pages import watch_page, watching
 
 G = torch.Generator().manual_seed(0)
 META = dict(data='pets', classes=['cat', 'cow'], mean=[.5]*3, std=[.2]*3, method='mdc')

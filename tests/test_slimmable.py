@@ -5,7 +5,8 @@ from hypothesis import given,settings,strategies as st
 
 from dc_nb.condensed import CondensedSet
 from dc_nb.data import toy
-from dc_nb.gradient_matching import MatchingRecipe,match_gradients
+from dc_nb.gradient_matching import match_gradients
+from dc_nb.matched_images import MatchingRecipe
 from dc_nb.slimmable import by_significance,left_out,ordered,slim
 from dc_nb.synthesis import as_float
 
