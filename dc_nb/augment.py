@@ -118,7 +118,7 @@ def randaugment(n, generator, ops=2, magnitude=9, groups=None):
         # dozens of small operations an image: on a GPU, starting them would take longer than the host takes to do them
         out,parts = [], (x*255).round().to(torch.uint8).cpu().tensor_split(len(seeds))
         for seed,part in zip(seeds, parts):
-            with seeded(seed): out.append(augment(part))
+            with seeded(seed, host=True): out.append(augment(part))
         return along(torch.cat(out).to(x.dtype)/255, x)
     return apply
 
