@@ -60,7 +60,7 @@ class Common(BaseModel):
     seed: Annotated[whole, Field(ge=0, le=2**31)] = 0   # of everything but the students
     seeds: repeats = 5                                 # students evaluated for each set, and random subsets
     device: text = 'auto'                               # cpu, cuda, cuda:1, ...; auto: cuda where there is one
-    precision: Literal['fp32','bf16'] = 'fp32'
+    precision: Literal['fp32','tf32','bf16'] = 'fp32'
     # everything that the run writes: caches, and a folder of its own
     out: text = 'out'
     every: Annotated[float, Field(ge=0)] = 30.          # seconds between two checkpoints

@@ -68,7 +68,7 @@ def test_a_run_ends_as_on_the_cpu(kind, parameters, tiny, tmp_path):
     again = row('cuda')
     assert again['scores'] == theirs['scores']
 
-@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+@pytest.mark.parametrize('precision', ['fp32', 'tf32', 'bf16'])
 def test_the_door(precision, tmp_path):
     made = condense((toy(), toy(split='test')), 2, preset='small', observers='convnet_d1', iterations=2, epochs=2, device='cuda', precision=precision, out=tmp_path)
     made.first(1).save(tmp_path/'one.safetensors')
