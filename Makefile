@@ -35,7 +35,7 @@ figures: install  ## draw figures/ again from results/
 test: notebooks pytest  ## run all notebooks as tests, then pytest; DC_NB_ALL=1 make test leaves nothing out
 
 notebooks: install  ## every notebook must run and its assertions hold
-	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing $(if $(filter-out 0,$(DC_NB_ALL)),--flags slow)
 
 # neighbours share what a module sets up, so a worker takes them in a row (worksteal)
 pytest: install  ## properties, end-to-end runs, faults; DC_NB_ALL=1 make pytest runs the slow ones, too
