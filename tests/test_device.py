@@ -2,7 +2,6 @@
 
 What a GPU adds, other rounding, only a GPU can show."""
 import json
-import os
 
 import matplotlib
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 import device
-from conftest import ROOT, TINY, TINY_ABLATION, TINY_MDC, TINY_MTT
+from conftest import ALL, ROOT, TINY, TINY_ABLATION, TINY_MDC, TINY_MTT
 from dc_nb.augment import draw, views
 from dc_nb.core import drive, flatten, stream
 from dc_nb.data import CondensedSet, toy
@@ -126,7 +125,7 @@ def executed(kind, folder, **parameters):
 
 RUNS = [('edc', dict(TINY, equal_bytes=True)), ('mdc', TINY_MDC),
     pytest.param('mtt', TINY_MTT, marks=pytest.mark.xfail(strict=True, reason='trajectory_runs.Kept asks safetensors for a device that it may not know'))]
-if 'DC_NB_ALL' in os.environ:                                       # half a minute each
+if ALL:                                                             # half a minute each
     RUNS += [('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
         ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2', iterations=None)), ('ablation', TINY_ABLATION)]
 
