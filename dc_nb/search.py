@@ -5,28 +5,30 @@
 # %% auto #0
 __all__ = ['spaces', 'Walk', 'study_at', 'budget', 'walked', 'refuse_space', 'Search', 'parted', 'SearchRun', 'Told',
            'told_student', 'accuracy_of', 'opened_search', 'trials_so_far', 'numbers_of', 'lock_of', 'revive',
-           'next_trial', 'made_trial', 'choices_of', 'best_trials', 'best_table', 'searched', 'search_row', 'kept_row']
+           'next_trial', 'made_trial', 'choices_of', 'best_trials', 'best_table', 'searched', 'finals', 'finalists',
+           'search_row', 'kept_row']
 
-# %% ../nbs/experiments/34_search.ipynb #3c6e7977
+# %% ../nbs/experiments/34_search.ipynb #784a979c
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial,reduce
 from importlib import import_module
 from inspect import signature
 from time import monotonic
 from typing import Annotated,Literal
 
 import torch
+from .ablation_runs import Ablation,AblationRun,ablate,ablation_row,ablation_table
 from .augment import for_images,mixup
 from .core import Diverged,Registry,UnknownName,aside,drive,seed_of,spell,table
 from .coresets import confidence,herding
 from .edc_runs import Edc,EdcRun,NearChance
 from .evaluation import Watched,student as fresh_student,training_set
-from .experiments import ParameterError,number,positive,repeats,text,writable
+from .experiments import ParameterError,number,positive,repeats,text,whole,writable
 from .folders import held_back
 from .initialization import real,surest_crops
-from .recipes import Study
+from .recipes import Study,named
 from .runs import data_of,doubts,noted,objective_of,with_study
 from .run_base import sound
 from .sources import folder_names
@@ -90,7 +92,7 @@ def edc(trial, s:Study)->Study:
     "EDC's design space and a little beyond it: `images` and `students`"
     return images(trial, students(trial, s))
 
-# %% ../nbs/experiments/34_search.ipynb #5a914442
+# %% ../nbs/experiments/34_search.ipynb #bd3bb91a
 class Walk:
     "A trial that answers with the method's own choices, but for those in `other`; it notes what it was asked"
     def __init__(self, other:dict): self.other,self.asked = other,{}
@@ -102,25 +104,27 @@ class Walk:
         return self._answer(name, list(dict.fromkeys([0, low, high] if low <= 0 <= high else [low, high])))
     def suggest_float(self, name, low, high, **kw): return self._answer(name, [low, high])
 
-def study_at(space:Callable, trial, s:Study)->Study:
-    "The study of a trial; a space of the trial alone gives a whole study, at the budget of `s`"
+def study_at(space:Callable, trial, s:Study, like:Study=named['edc'])->Study:
+    "The study of a trial; a space of the trial alone changes `like`, and its changes are made to `s`"
     if len(signature(space).parameters) > 1: return space(trial, s)
-    return space(trial).but(**{k.replace('.', '__'):v for k,v in budget(s).items()})
+    made = space(trial)
+    at = lambda path: reduce(getattr, path.split('.'), made)
+    return s.but(**{k.replace('.', '__'):at(k) for k in like.diff(made)})
 
-# %% ../nbs/experiments/34_search.ipynb #1792c881
+# %% ../nbs/experiments/34_search.ipynb #561438e8
 def budget(s:Study)->dict:
     "What a trial must not change: {choice: value}"
     t = s.protocol
     return {'synthesis.steps':s.synthesis.steps, 'protocol.training.epochs':t.training.epochs,
         'protocol.student':t.student}
 
-def walked(space:Callable, s:Study)->dict:
+def walked(space:Callable, s:Study, like:Study=named['edc'])->dict:
     "{name: {answer: study}} of every answer to one question; names that come with an answer are asked behind it"
     out,todo,seen = {}, [{}], set()
     while todo:
         other = todo.pop(0)
         walk = Walk(other)
-        here = study_at(space, walk, s)
+        here = study_at(space, walk, s, like)
         for name,options in walk.asked.items():
             if name in seen: continue
             seen.add(name)
@@ -129,10 +133,10 @@ def walked(space:Callable, s:Study)->dict:
         if other: out[list(other)[-1]][list(other.values())[-1]] = here
     return out
 
-# %% ../nbs/experiments/34_search.ipynb #3a67a75a
-def refuse_space(name:str, space:Callable, s:Study)->dict:
+# %% ../nbs/experiments/34_search.ipynb #ec107615
+def refuse_space(name:str, space:Callable, s:Study, like:Study=named['edc'])->dict:
     "`walked`, or `ParameterError` for a space that asks for what the recipe does not have, or leaves the budget"
-    try: found = walked(space, s)
+    try: found = walked(space, s, like)
     except (UnknownName, TypeError, AttributeError, ValueError) as e:
         raise ParameterError(f"the space {name!r} does not fit the recipe: {e}") from None
     for asked,by in found.items():
@@ -149,12 +153,14 @@ def refuse_space(name:str, space:Callable, s:Study)->dict:
     if not found: raise ParameterError(f"the space {name!r} asks its trial for nothing")
     return found
 
-# %% ../nbs/experiments/34_search.ipynb #46d97fbd
+# %% ../nbs/experiments/34_search.ipynb #4099ccdd
 class Search(Edc):
     "The parameters of a search"
-    manner = Edc.manner | {'trials'}
+    manner = Edc.manner | {'trials', 'finals'}
     space: text = 'edc'                                 # a name of `spaces`, or MODULE:FUNCTION
     trials: positive = 40                               # in all, those of an earlier call counted
+    # of the best trials, measured again at the end over five whole runs of other seeds
+    finals: Annotated[whole, Field(ge=0, le=1000)] = 0
     runs: positive = 1                                  # whole runs of a trial: observers, synthesis, students
     seeds: repeats = 1                                  # students of each
     held_back: Annotated[number, Field(gt=0, lt=1)] = .25   # of each class of the training images, to choose on
@@ -170,15 +176,17 @@ def parted(train, share:float)->tuple:
     held[held_back(train.y.cpu(), share, 0)] = True
     return tuple(train.subset(rows.nonzero()[:,0].to(train.y.device)) for rows in (~held, held))
 
-# %% ../nbs/experiments/34_search.ipynb #6e14f3f3
+# %% ../nbs/experiments/34_search.ipynb #dd46484d
 class SearchRun(EdcRun):
     "A search: trials of one space, on images held back from training"
     name,parameters,signs = 'search', Search, ()
     def __init__(self, p:Search, data:tuple|None=None):
         self.space = spaces[p.space]
+        try: spell(self.space)
+        except TypeError as e: raise ParameterError(f"the space {p.space!r} has no name: {e}") from None
         train,_ = data or data_of(p, torch.device('cpu'))
         super().__init__(p, data=parted(train, p.held_back))
-        self.walked = refuse_space(p.space, self.space, self.study)
+        self.walked = refuse_space(p.space, self.space, self.study, named[p.method])
 
     @property
     def id(self)->str: return digest(EdcRun.id.fget(self), spell(self.space))[:6]
@@ -298,7 +306,7 @@ def next_trial(run:SearchRun, study)->tuple:
         lock.acquire()
     return trial, lock
 
-# %% ../nbs/experiments/34_search.ipynb #c5d36886
+# %% ../nbs/experiments/34_search.ipynb #e6748258
 def made_trial(run:SearchRun, study, trial)->str:
     "Make one trial and tell Optuna; a line about it"
     o,begun,seen = _optuna(), monotonic(), []
@@ -307,7 +315,7 @@ def made_trial(run:SearchRun, study, trial)->str:
         seen.append(value)
         if trial.should_prune(): raise o.TrialPruned
     try:
-        made = study_at(run.space, trial, run.study)
+        made = study_at(run.space, trial, run.study, named[run.p.method])
         trial.set_user_attr('recipe', made.key)
         trial.set_user_attr('changes', run.study.diff(made))
         study.tell(trial, value := accuracy_of(run, made, look))
@@ -316,8 +324,8 @@ def made_trial(run:SearchRun, study, trial)->str:
         study.tell(trial, state=o.trial.TrialState.PRUNED)
         said = f'given up at {seen[-1]:.1%}'
     except (Diverged, NearChance) as e:
-        study.tell(trial, state=o.trial.TrialState.PRUNED)
         trial.set_user_attr('why', str(e))
+        study.tell(trial, state=o.trial.TrialState.PRUNED)
         said = f'given up: {e}'
     return f'{said} in {duration(monotonic()-begun)}; {choices_of(run, trial.params)}'
 
@@ -354,7 +362,28 @@ def searched(run:SearchRun, tell:Callable=print):
         tell(f'trial {number[trial.number]} of {run.p.trials}: {said}'
             + (f' (best: {best[0].value:.1%}, trial {number[best[0].number]})' if best else ''))
 
-# %% ../nbs/experiments/34_search.ipynb #3e676d6f
+# %% ../nbs/experiments/34_search.ipynb #863990a1
+def finals(run:SearchRun, variants:dict, runs:int=5)->dict:
+    "The row of an ablation with these {label: study} on the held-back images, over whole runs of fresh seeds"
+    shared = {k:v for k,v in run.p.model_dump().items() if k in Ablation.model_fields}
+    p = Ablation(**shared | dict(runs=runs, seed=run.p.seed+1000))
+    other = AblationRun(p, data=(run.train, run.test))
+    other.variants = {p.method:run.study} | variants
+    return ablation_row(other, ablate(other))
+
+def finalists(run:SearchRun, study, n:int)->dict:
+    "{label: study} of the `n` best trials that differ from the method"
+    number,out = numbers_of(study), {}
+    for t in best_trials(study, None):
+        made = study_at(run.space, _Given(t.params), run.study, named[run.p.method])
+        if made != run.study and made not in out.values(): out[f'trial {number[t.number]}'] = made
+    return dict(list(out.items())[:n])
+
+class _Given(Walk):
+    "A trial that is over: it answers as it did"
+    def _answer(self, name, options): return self.other[name]
+
+# %% ../nbs/experiments/34_search.ipynb #db98abd2
 def search_row(run:SearchRun, study)->dict:
     "The search as plain values; the best trial with its differences from the method"
     number = numbers_of(study)
@@ -368,7 +397,8 @@ def search_row(run:SearchRun, study)->dict:
         best=one(best[0]) if best else None)
 
 def kept_row(run:SearchRun, study)->dict:
-    "`search_row`, also in search.json in the folder of the search"
+    "`search_row`, with the finals if there are any, also in search.json in the folder of the search"
     row = search_row(run, study)
+    if run.p.finals: row['finals'] = finals(run, finalists(run, study, run.p.finals))
     with aside(run.folder/'search.json') as tmp: tmp.write_text(json.dumps(row, indent=1)+'\n')
     return row

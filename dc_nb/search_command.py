@@ -12,8 +12,9 @@ import click
 from .cli import main,parameters
 from .run_commands import columns,near,pairs_of,suggestions,typed
 
-# %% ../nbs/library/24_search_command.ipynb #d09dca89
+# %% ../nbs/library/24_search_command.ipynb #9f593b34
 own = dict(trials=('int', '40', 'in all, those of earlier calls counted'),
+    finals=('int', '0', 'best trials that are measured again at the end, over five whole runs of other seeds'),
     runs=('int', '1', 'whole runs of every trial'), seeds=('int', '1', 'students of each run'),
     held_back=('float', '0.25', 'share of each class of the training images that trials are judged on'))
 not_here = 'ablation', 'plan', 'engine', 'address', 'ceiling', 'equal_bytes'
@@ -28,7 +29,7 @@ def spaces_here(ctx, param, begun):
     "Names of spaces that begin so"
     return [k for k in ('edc', 'images', 'students') if k.startswith(begun)]
 
-# %% ../nbs/library/24_search_command.ipynb #95577a08
+# %% ../nbs/library/24_search_command.ipynb #31e0c9e8
 @main.command(context_settings=dict(ignore_unknown_options=True))
 @click.argument('space', shell_complete=spaces_here)
 @click.argument('words', nargs=-1, type=click.UNPROCESSED, metavar='[-p NAME VALUE]... [--NAME VALUE]...',
@@ -44,9 +45,11 @@ def search(space, words, as_json):
     typed(pairs, known)
     from dc_nb.experiments import check
     from dc_nb.search import Search,SearchRun,best_table,kept_row,searched
+    from dc_nb.ablation_runs import ablation_table
     given = {k:None if v in ('None', 'null') else v for k,v in pairs.items()}
     run = SearchRun(check(dict(given, space=space), Search))
     study = searched(run, lambda line: click.echo(columns(line), err=True))
     row = kept_row(run, study)
     if as_json: return click.echo(json.dumps(row))
+    if 'finals' in row: click.echo(f"{columns(ablation_table(row['finals']))}\n")
     click.echo(f'{columns(best_table(run, study))}\n\nall trials {near(run.folder/"search.json")}')
