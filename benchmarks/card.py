@@ -19,7 +19,7 @@ from dc_nb.recipes import named
 from dc_nb.soft_labels import Labelling
 from dc_nb.synthesis import Synthesis
 from dc_nb.train import Fit, Training
-from dc_nb.trajectory_matching import Trajectories, TrajectoryRecipe, beginning, packed
+from dc_nb.trajectory_matching import Trajectories, TrajectoryRecipe, first_images, packed
 
 where = torch.device(sys.argv[1] if len(sys.argv) > 1 else 'cuda')
 card = where.type == 'cuda'
@@ -39,7 +39,7 @@ def matching(method, batched):
 def walking(memory):
     r = TrajectoryRecipe(memory=memory)
     w = packed(net(r.network))
-    return Trajectories(r, data, beginning(r, data, 10, 0), [[w*(1+t/100) for t in range(r.horizon+1)]], 0)
+    return Trajectories(r, data, first_images(r, data, 10, 0), [[w*(1+t/100) for t in range(r.horizon+1)]], 0)
 
 LOOPS = {'observer, ResNet-18':lambda: Fit(net('resnet18'), data, Training(), 0),
     'student, ResNet-18':lambda: Fit(net('resnet18'), few, Protocol().training, 0),

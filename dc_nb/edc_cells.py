@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from .core import Registry
-from .published_lines import Cell,Line,network_names,own,registering,unsaid,varied
+from .published_lines import Cell,Line,network_names,own_cell,registering,unsaid,varied
 from .recipes import letters
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #9b4e61ea
@@ -23,21 +23,21 @@ def main(l):
     if l.method in ('TESLA', 'WMDD'): return unsaid(f"quoted from {l.method}'s paper; EDC prints no setting")
     if (l.method, l.dataset) == ('MTT', 'Tiny-ImageNet'):
         return unsaid("quoted from MTT's paper, of other networks and batches than on CIFAR; EDC prints no setting")
-    return own(l)
+    return own_cell(l)
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #adfe2163
 @on('Table 2')
 def across(l):
     "EDC, Table 2: other students; EDC's Swin learns at a rate of its own"
     swin = l.method == 'EDC' and l.network == 'Swin-Tiny'
-    return varied(own(l), 'students', 'swin_tiny_patch4_window7_224, rate 0.0001') if swin else own(l)
+    return varied(own_cell(l), 'students', 'swin_tiny_patch4_window7_224, rate 0.0001') if swin else own_cell(l)
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #840d42c7
 def lettered(l:Line, letter:str)->Cell:
     "CONFIG `letter` of Fig. 1 with the printed student"
     name = f'config_{letter}'
-    if letter == 'a': return replace(own(l, 'gvbsm'), method=name)
-    c = own(l, 'edc')
+    if letter == 'a': return replace(own_cell(l, 'gvbsm'), method=name)
+    c = own_cell(l, 'edc')
     s = letters(c.study)[letter.upper()]
     four = dict(observers=tuple(o for o in s.observers if 'alexnet' not in o), protocol__labellers=None)
     return replace(c, method=name, study=s.but(**four) if letter in 'bcd' else s)
@@ -62,7 +62,7 @@ def fitted(l):
     "EDC, Table 3 (right): schedule and batch of RDED's students, and of those of G-VBSM with real images (CONFIG B)"
     schedule = 'smoothing' if 'smoothing' in l.setting else 'cosine'
     batch = 100 if 'smaller batch' in l.setting else 1024
-    return varied(own(l) if l.method == 'RDED' else lettered(l, 'b'), 'fitting', f'{schedule}, batch {batch}')
+    return varied(own_cell(l) if l.method == 'RDED' else lettered(l, 'b'), 'fitting', f'{schedule}, batch {batch}')
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #e49651ba
 @on('Table 4')
@@ -80,7 +80,7 @@ def flat(l):
 def additions(l):
     "EDC, Table 5: the weight of Form 1, weak augmentation, averaged weights"
     weak,ema = 'weak_aug(scale 0.5-1)=yes' in l.setting, 'ema_eval(0.99)=yes' in l.setting
-    return varied(own(l), 'table5', f"alpha {l.at('alpha'):g}" + ', weak'*weak + ', averaged'*ema)
+    return varied(own_cell(l), 'table5', f"alpha {l.at('alpha'):g}" + ', weak'*weak + ', averaged'*ema)
 
 @on('Table 15')
 def adaptive(l):
@@ -90,7 +90,7 @@ def adaptive(l):
 @on('Table 16')
 def early(l):
     "EDC, Table 16: CONFIG G under smoothing and under SSRS"
-    return varied(own(l), 'schedule', 'ssrs' if 'SSRS' in l.setting else 'smoothing')
+    return varied(own_cell(l), 'schedule', 'ssrs' if 'SSRS' in l.setting else 'smoothing')
 
 @on('Table 17')
 def averaged(l):
@@ -101,8 +101,8 @@ def averaged(l):
 @on('Table 11', 'Section 4 text')
 def guided(l):
     "EDC, Table 11: five or eight observers of G-VBSM; MTT's hundred experts"
-    if l.method == 'MTT': return own(l)
-    return varied(own(l), 'backbones', '8 observers' if '8 backbones' in l.setting else '5 observers')
+    if l.method == 'MTT': return own_cell(l)
+    return varied(own_cell(l), 'backbones', '8 observers' if '8 backbones' in l.setting else '5 observers')
 
 @on('Table 12')
 def wider(l):
@@ -117,7 +117,7 @@ def wider(l):
 def labelled(l):
     "EDC, Table 13: labels of some of the observers"
     short = lambda name: name.split('/')[-1]
-    c,told = own(l), [short(network_names[n]) for n in l.setting.split(' = ')[1].split(',')]
+    c,told = own_cell(l), [short(network_names[n]) for n in l.setting.split(' = ')[1].split(',')]
     gone = [o for o in map(short, c.study.observers) if o not in told]
     return varied(c, 'labellers', f"labels without {', '.join(gone)}")
 
@@ -125,12 +125,12 @@ def labelled(l):
 @on('Table 18')
 def counted(l):
     "EDC, Table 18: steps of a synthesis in one network, judged by RDED's protocol"
-    one,rded = varied(own(l), 'observers', 'only resnet18'), own(l, 'rded').study.protocol
+    one,rded = varied(own_cell(l), 'observers', 'only resnet18'), own_cell(l, 'rded').study.protocol
     judged = replace(one, study=one.study.but(protocol=rded), variant=f'{one.variant}, judged as rded')
     return varied(judged, 'steps', f"{l.at('iterations'):g} steps")
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #4608f95f
-def smoothed(l, batch): return varied(varied(own(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
+def smoothed(l, batch): return varied(varied(own_cell(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
 
 @on('Table 19')
 def pretrained(l):
@@ -147,8 +147,8 @@ def remembered(l):
 @on('Table 21')
 def scheduled(l):
     "EDC, Table 21: schedules of the student"
-    if 'smoothing' in l.setting: return varied(own(l), 'zeta', f"zeta {l.at('zeta'):g}")
-    return varied(own(l), 'schedule', 'multistep' + ', by 0.25'*(l.at('gamma') == .25))
+    if 'smoothing' in l.setting: return varied(own_cell(l), 'zeta', f"zeta {l.at('zeta'):g}")
+    return varied(own_cell(l), 'schedule', 'multistep' + ', by 0.25'*(l.at('gamma') == .25))
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #1ac83688
 unstated = {

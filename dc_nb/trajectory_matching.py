@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['expert_training', 'TrajectoryRecipe', 'packed', 'unpacked', 'fresh', 'Expert', 'train_expert', 'train_experts',
-           'student_step', 'distance', 'step_draws', 'unroll', 'Moving', 'beginning', 'Trajectories', 'meeting',
-           'walked', 'iterate', 'snapshot', 'resume', 'condensed', 'at_learned_rate', 'match_trajectories']
+           'student_step', 'distance', 'step_draws', 'unroll', 'Moving', 'first_images', 'Trajectories', 'meeting',
+           'walk_distance', 'iterate', 'snapshot', 'resume', 'condensed', 'at_learned_rate', 'match_trajectories']
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #1c77bd9e
 from collections.abc import Callable
@@ -174,7 +174,7 @@ class Moving:
         if r.clamp: x.clamp_(0, 1)
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #0b36dd21
-def beginning(recipe:TrajectoryRecipe, data:ImageSet, ipc:int, seed:int)->Tensor:
+def first_images(recipe:TrajectoryRecipe, data:ImageSet, ipc:int, seed:int)->Tensor:
     "The images that a run starts from: classes x ipc x C x H x W"
     return recipe.start(data, ipc, stream(seed, 'start')).to(data.y.device)
 
@@ -207,7 +207,7 @@ def meeting(run:Trajectories)->tuple[Tensor,Tensor]:
     return tuple(run.experts[e][o].to(run.x) for o in (t, t+r.span))
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #46244497
-def walked(run:Trajectories, x:Tensor, size:Tensor, start:Tensor, target:Tensor, first:Tensor|None=None)->Tensor:
+def walk_distance(run:Trajectories, x:Tensor, size:Tensor, start:Tensor, target:Tensor, first:Tensor|None=None)->Tensor:
     "The distance of a student that walks over the first `first[c]` images of each class; None: over all"
     ranks = torch.arange(run.classes*run.ipc).view(run.classes, -1)
     seen = along(ranks.flatten() if first is None else ranks[ranks % run.ipc < first[:,None]], x)
@@ -233,10 +233,10 @@ def iterate(run:Trajectories)->Tensor:
     start,target = meeting(run)
     x,size = run.x.clone().requires_grad_(), run.size.clone().requires_grad_()
     with torch.enable_grad():
-        loss = total = walked(run, x, size, start, target)
+        loss = total = walk_distance(run, x, size, start, target)
         if run.plan:
             first = run.counts(run.plan.size)
-            if first.min() > 0: total = loss + walked(run, x, size, start, target, first)
+            if first.min() > 0: total = loss + walk_distance(run, x, size, start, target, first)
         grads = torch.autograd.grad(total, (x, size))
     _watch(run, start)
     run.move(*grads)
@@ -294,7 +294,7 @@ def match_trajectories(
     "Loop 3: condense `images` to `ipc` images a class (MTT)"
     enough(images, ipc)
     experts = experts or train_experts(recipe, images, seed)
-    start = beginning(recipe, images, ipc, seed)
+    start = first_images(recipe, images, ipc, seed)
     run = drive(Trajectories(recipe, images, start, experts, seed), checkpoint, every, tick)
     if trace is not None: trace += [float(o) for o in run.trace]
     return condensed(run)

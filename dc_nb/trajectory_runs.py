@@ -27,7 +27,7 @@ from .multisize import Multisize
 from .recipes import TrajectoryStudy,matching_sizes,matching_study,trajectory_sizes,trajectory_study
 from .runs import Run,blank,common_row,difference_of,enough_images,fit_disk,numbers,sized,student,timed
 from .stages import Stage,choices,network_roots
-from .trajectory_matching import Expert,Trajectories,beginning,condensed,match_trajectories,packed
+from .trajectory_matching import Expert,Trajectories,condensed,first_images,match_trajectories,packed
 from pydantic import Field
 from safetensors import safe_open
 
@@ -150,7 +150,7 @@ def _expert_time(loop, name): return timed(loop())
 def images(run:MttRun, name:str)->Stage:
     "The stage of the set `name`; its file holds images, distances, and the step size on its way"
     r,p = of_set(run, name), run.p
-    def loop(experts): return Trajectories(r, run.train, beginning(r, run.train, p.ipc, p.seed), experts, p.seed)
+    def loop(experts): return Trajectories(r, run.train, first_images(r, run.train, p.ipc, p.seed), experts, p.seed)
     def make(job):
         begun = loop(job.inputs)
         now = lambda: begun.x[:10,:10].clamp(0, 1).cpu()
@@ -170,7 +170,7 @@ def images(run:MttRun, name:str)->Stage:
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #98c0fd57
 def trajectory_sets(run:MttRun, values:list)->dict:
     "sets: {name: {size: set}}; start; losses, sizes: {name: one an iteration}; chosen, seen: {name: the plan's}"
-    start,sets = beginning(run.study.matching, run.train, run.p.ipc, run.p.seed), {}
+    start,sets = first_images(run.study.matching, run.train, run.p.ipc, run.p.seed), {}
     for k,v in zip(run.which, values):
         loop = Trajectories(of_set(run, k), run.train, v['x'], [], run.p.seed)
         loop.size = v['size']

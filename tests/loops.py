@@ -15,7 +15,7 @@ from dc_nb.recipes import MatchingStudy, matching_sizes, named
 from dc_nb.soft_labels import Labelling, mse_gt, regimes
 from dc_nb.synthesis import Synthesis
 from dc_nb.train import Fit, Training
-from dc_nb.trajectory_matching import Expert, Trajectories, TrajectoryRecipe, beginning, packed
+from dc_nb.trajectory_matching import Expert, Trajectories, TrajectoryRecipe, first_images, packed
 
 @lru_cache
 def bench(where):
@@ -77,7 +77,7 @@ def expert(where): return Expert(trajectory(where)[0], bench(where)[0], 0)
 
 def trajectories(where, **kw):
     data,(r,experts) = bench(where)[0], trajectory(where, **kw)
-    return Trajectories(r, data, beginning(r, data, 3, 0), experts, 0)
+    return Trajectories(r, data, first_images(r, data, 3, 0), experts, 0)
 
 LOOPS = {f'student, {r} labels':partial(fitting, regime=r) for r in regimes} | {'student, mixed labels':partial(fitting, training=PLAIN),
     'student, averaged buffers':partial(fitting, training=TRAINING.but(buffers='averaged'), name='wrn_16_2'), 'statistics':passing, 'label table':labelling}
