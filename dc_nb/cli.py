@@ -23,7 +23,7 @@ def from_terminal(text:str)->str:
 
 class Group(click.Group):
     "Loads its commands when they are asked for; shows errors that are meant for the user as one line, exit status 1"
-    def _load(self): import dc_nb.run_commands,dc_nb.set_commands
+    def _load(self): import dc_nb.run_commands,dc_nb.set_commands,dc_nb.search_command
     def list_commands(self, ctx):
         self._load()
         return super().list_commands(ctx)

@@ -55,7 +55,7 @@ class _Wanted(BaseModel):
     seed: Annotated[whole, Field(ge=0, le=2**31)] = 0   # of everything but the students
     seeds: repeats = 5                                 # students evaluated for each set, and random subsets
     device: text = 'auto'                               # cpu, cuda, cuda:1, ...; auto: cuda where there is one
-    precision: Literal['fp32','bf16'] = 'fp32'
+    precision: Literal['fp32','tf32','bf16'] = 'fp32'
 
 # %% ../nbs/experiments/05_experiments.ipynb #e67ca4de
 class _Conduct(_Wanted):
