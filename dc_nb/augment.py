@@ -31,10 +31,11 @@ def randaugment(n:int, generator:Generator, ops:int=2, magnitude:int=9, groups:i
     seeds = torch.randint(2**62, (min(groups or n, n),), generator=generator).tolist()
     augment = v2.RandAugment(ops, magnitude)
     def apply(x):
-        out = []
-        for seed,part in zip(seeds, (x*255).round().to(torch.uint8).tensor_split(len(seeds))):
-            with seeded(seed): out.append(augment(part))
-        return torch.cat(out).to(x.dtype)/255
+        # dozens of small operations an image: on a GPU, starting them would take longer than the host takes to do them
+        out,parts = [], (x*255).round().to(torch.uint8).cpu().tensor_split(len(seeds))
+        for seed,part in zip(seeds, parts):
+            with seeded(seed, host=True): out.append(augment(part))
+        return along(torch.cat(out).to(x.dtype)/255, x)
     return apply
 
 # %% ../nbs/library/12_augment.ipynb #f27b69aa
