@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from .core import along,seeded
 from .layers import Constants
 from .sets import ImageSet
-from .views import (Change,Drawn,Views,crop,draw,flip,in_progress,narrowing_crop,pad_crop,roll,shuffle_tiles,uniform,
-    views,window)
+from .views import (Change,Drawn,Views,crop,draw,flip,in_progress,narrowing_crop,pad_crop,roll,shuffle_tiles,
+    uniform,views,window)
 from torch import Generator,Tensor
 from torchvision.transforms import v2
 
-_all_ = ['Drawn', 'crop', 'draw', 'flip', 'in_progress', 'narrowing_crop', 'pad_crop', 'roll', 'shuffle_tiles', 'uniform',
-    'views', 'window']
+_all_ = ['Drawn', 'crop', 'draw', 'flip', 'in_progress', 'narrowing_crop', 'pad_crop', 'roll', 'shuffle_tiles',
+    'uniform', 'views', 'window']
 
 # %% ../nbs/library/12_augment.ipynb #e48b0abf
 @views

@@ -20,7 +20,7 @@ from types import CodeType,FunctionType
 _typed = {'register', 'dispatch', 'typedispatch', 'validate_call'}              # decorators that read types
 
 def untyped(f:ast.FunctionDef)->ast.FunctionDef:
-    "A function without the types of its arguments and of its result, in place, but for types that a decorator reads"
+    "A function without the types of its arguments and result, in place, but for types that a decorator reads"
     f.types = []                                    # what was taken out
     by = {getattr(o, 'attr', getattr(o, 'id', None)) for d in f.decorator_list for o in (getattr(d, 'func', d),)}
     if by & _typed: return f

@@ -20,9 +20,11 @@ from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
 from .core import Builder,Registry,UnknownName,nearest,seeded
-from .layers import AvgPool,Constants,InstanceNorm,Normalise,at_least,changed,conv,conv_norm,fitted,headed,small_stem
+from dc_nb.layers import (AvgPool,Constants,InstanceNorm,Normalise,at_least,changed,conv,conv_norm,fitted,headed,
+    small_stem)
 
-_all_ = ['AvgPool', 'InstanceNorm', 'Normalise', 'at_least', 'changed', 'conv', 'conv_norm', 'fitted', 'headed', 'small_stem']
+_all_ = ['AvgPool', 'InstanceNorm', 'Normalise', 'at_least', 'changed', 'conv', 'conv_norm', 'fitted', 'headed',
+    'small_stem']
 
 # %% ../nbs/library/13_models.ipynb #91e0e227
 models = Registry('models')

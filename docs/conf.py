@@ -20,7 +20,7 @@ language = 'en'
 extensions = ['myst_nb', 'sphinx.ext.mathjax']
 nb_execution_mode = 'off'                                   # the committed outputs are shown
 nb_merge_streams = True
-nb_code_prompt_show = nb_code_prompt_hide = 'Imports'      # the only cells that are folded
+nb_code_prompt_show = nb_code_prompt_hide = 'Imports'      # stage.py says where it is other code
 nb_render_markdown_format = 'myst'
 myst_enable_extensions = ['amsmath', 'attrs_block', 'colon_fence', 'deflist', 'dollarmath', 'fieldlist']
 myst_heading_anchors = 3

@@ -99,8 +99,8 @@ def door_pages(pages, books, house, modules, root):
     index = next((b for b in books if b.slug == 'index'), books[0])
     tour = next((b for b in books if b.slug == 'tour'), None)
     rooms = toctree(['Read <read>', 'Run <run>', 'Use <use>', 'Gallery <gallery>'])
-    write(pages/'index.md', filled('index.md', results=f'/{index.docname}.ipynb', toctree=rooms))
     start = f"**New here?** [{tour.title}](/{tour.docname}.ipynb) takes ten minutes." if tour else ''
+    write(pages/'index.md', filled('index.md', start=start, results=f'/{index.docname}.ipynb', toctree=rooms))
     write(pages/'read.md', filled('read.md', start=start, groups=grouped(house['read'])))
     takes = [b for g in house['run'].values() for b in g if commands.parameters(b)]
     tables = '\n\n'.join(f"### [{b.title}](/{b.docname}.ipynb)\n\n{commands.parameter_table(b)}" for b in takes)
@@ -121,8 +121,15 @@ def set_pages(pages)->str:
     except ImportError: return ''
     from dc_nb.pages import save_page
     names = sorted(zoo.list())
-    for n in names: save_page(zoo.load(n), pages/'extra'/'sets'/f'{n}.html', title=n)
-    return '## Sets to look at\n\n' + '\n'.join(f'- <a href="sets/{n}.html">{n}</a>' for n in names)
+    sets = {n:zoo.load(n) for n in names}
+    for n,cs in sets.items(): save_page(cs, pages/'extra'/'sets'/f'{n}.html', title=n)
+    return '## Sets to look at\n\n' + '\n'.join(f'- <a href="sets/{n}.html">{n}</a>: {told(cs)}' for n,cs in sets.items())
+
+def told(cs)->str:
+    "What a set is, in a line; its page says the rest"
+    made = f" of {cs.meta['data']}" if 'data' in cs.meta else ''
+    student = f", judged by {cs.meta['student']}" if 'student' in cs.meta else ''
+    return f"{cs.ipc} image{'s'*(cs.ipc > 1)} a class{made}{student}"
 
 def sphinx(pages, site, jobs)->int:
     "Warnings are errors"

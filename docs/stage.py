@@ -248,8 +248,10 @@ def staged_cell(cell, book, links, names, seen)->list:
     if exported and only_imports(source): tags.add('hide-input')
     if exported: tags.add('exported')
     outputs = [relinked(o, book, links) for o in cell['outputs']]
+    folded = dict(mystnb=dict(code_prompt_show='Code', code_prompt_hide='Code'))         # else it is called Imports
+    more = folded if 'hide-input' in tags and not only_imports(source) else {}
     code = dict(cell, source=source.splitlines(keepends=True), outputs=outputs, execution_count=None,
-        metadata=dict(cell['metadata'], tags=sorted(tags)))
+        metadata=dict(cell['metadata'], tags=sorted(tags), **more))
     labels = [label(book.module, n) for n in public(source)] if exported and book.module else []
     new = [f'({l})=' for l in dict.fromkeys(labels) if l not in seen]
     seen.update(labels)

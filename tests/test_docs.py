@@ -72,6 +72,12 @@ def test_what_a_page_shows():
     assert tags['import os'] == ['exported', 'hide-input'] and tags['f(1)'] == ['remove-input']
     assert all(c.get('execution_count') is None for c in cells) and all(c['id'] for c in cells)
 
+def test_a_folded_cell_says_what_it_is():
+    "Imports are folded under that word, helpers under another"
+    cells,_ = page(code('#| default_exp toy'), md('# Toy'), code('#| export\nimport os'), code('def f(): pass', tags=['hide-input']))
+    said = {''.join(c['source']):c['metadata'].get('mystnb', {}).get('code_prompt_show') for c in cells}
+    assert said['import os'] is None and said['def f(): pass'] == 'Code'
+
 # --- links
 
 LINKS = Links([MOMENTS, RUNS], 'https://git', ('letters-cifar10-ipc10',), ROOT)
@@ -275,7 +281,7 @@ def test_sets_of_the_zoo_have_pages(tmp_path, monkeypatch):
     cs = CondensedSet(torch.rand(2, 2, 1, 4, 4))
     zoo = types.SimpleNamespace(list=lambda: ['toy-ipc2'], load=lambda name: cs)
     monkeypatch.setattr(dc_nb, 'zoo', zoo, raising=False)
-    assert '<a href="sets/toy-ipc2.html">toy-ipc2</a>' in house.set_pages(tmp_path)
+    assert '<a href="sets/toy-ipc2.html">toy-ipc2</a>: 2 images a class' in house.set_pages(tmp_path)
     assert 'toy-ipc2' in (tmp_path/'extra'/'sets'/'toy-ipc2.html').read_text()
 
 def test_the_clock():
@@ -335,6 +341,7 @@ def test_the_site_is_built_without_a_warning_in_three_minutes(site):
     assert {f'{p}.html' for p in ('index', 'read', 'run', 'use', 'gallery', 'commands', 'search')} <= pages
     assert {f'{b.docname}.html' for b in books} | {f'api/{k}.html' for k in api.modules()} <= pages
     assert not any('nbdev_export' in (where/p).read_text() for p in pages if p.startswith('nbs/'))
+    assert 'nbs/tour.html' in (where/'index.html').read_text()                           # the first page leads to the tour
     gallery = (where/'gallery.html').read_text()
     assert all(f.name in gallery for f in (ROOT/'figures').glob('*.png'))
 
@@ -373,6 +380,20 @@ def test_every_page_fits_the_screen(site, browser, address, width):
         if bad: faults[name] = bad
         wrong.clear()
     assert not faults, json.dumps(faults, indent=1)
+
+COLUMNS = '''() => { const pre = document.querySelector('div.cell_input pre'), s = getComputedStyle(pre);
+  const probe = Object.assign(document.createElement('span'), {textContent: '0'.repeat(120)});
+  pre.append(probe);
+  const need = probe.getBoundingClientRect().width;
+  probe.remove();
+  return [need, pre.clientWidth - parseFloat(s.paddingLeft) - parseFloat(s.paddingRight)] }'''
+
+@pytest.mark.slow
+def test_a_line_of_code_is_seen_whole(browser, address):
+    tab,_ = opened(browser, 1280, 'light')
+    tab.goto(f'{address}/nbs/tour.html')
+    need,room = tab.evaluate(COLUMNS)
+    assert need <= room, f'120 columns take {need:.0f} pixels, there are {room:.0f}'
 
 @pytest.mark.slow
 @pytest.mark.parametrize('width', [1280, 390])
