@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 config = ConfigParser(delimiters=['='])
 config.read('settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
-run, dev, apps, ray = (cfg[f'{k}_requirements'].split() for k in ('run', 'dev', 'applications', 'ray'))
+run, dev, apps, ray, search = (cfg[f'{k}_requirements'].split() for k in ('run', 'dev', 'applications', 'ray', 'search'))
 
 class WithNotebooks(build_py):
     "The run notebooks go into the wheel as dc_nb/notebooks; an editable install finds them in nbs/"
@@ -37,7 +37,7 @@ setup(
     package_data={'dc_nb': ['shelf/*.safetensors'], 'dc_nb.published': ['*.csv']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={'run': run, 'applications': apps, 'ray': ray, 'dev': run + apps + dev},
+    extras_require={'run': run, 'applications': apps, 'ray': ray, 'search': search, 'dev': run + apps + search + dev},
     cmdclass={'build_py': WithNotebooks},
     entry_points={'console_scripts': ['dc_nb=dc_nb.cli:main'], 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
     zip_safe=False,

@@ -44,8 +44,8 @@ def variants(run:EdcRun)->dict:
 class AblationRun(EdcRun):
     "Every variant through all stages, with the same seeds"
     name,parameters,signs = 'ablation', Ablation, ()
-    def __init__(self, p:Ablation):
-        super().__init__(p)
+    def __init__(self, p:Ablation, data:tuple|None=None):
+        super().__init__(p, data=data)
         self.variants = variants(self)
         sized({o for s in self.variants.values() for o in (s.protocol.student, *s.observers)}, self.train)
 
