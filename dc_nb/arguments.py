@@ -106,7 +106,7 @@ def remembered()->dict:
 
 # %% ../nbs/library/24_arguments.ipynb #11030773
 chosen = dict(preset=('small', 'cpu', 'paper'), regime=('live', 'stored', 'fixed', 'hard'),
-    precision=('fp32', 'bf16'), fit=('crop', 'squash'), stale=('make', 'keep'), engine=('here', 'ray'),
+    precision=('fp32', 'tf32', 'bf16'), fit=('crop', 'squash'), stale=('make', 'keep'), engine=('here', 'ray'),
     policy=('paper', 'released'), device=('auto', 'cpu', 'cuda'))
 paths = dict(dataset='dir', root='dir', weights='dir', out='dir')
 

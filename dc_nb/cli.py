@@ -6,7 +6,7 @@
 __all__ = ['runs', 'from_terminal', 'ours', 'sentence', 'Group', 'main', 'notebook', 'parameters']
 
 # %% ../nbs/library/17_command_line.ipynb #c9852df3
-import re
+import re,warnings
 from pathlib import Path
 
 import click
@@ -37,7 +37,7 @@ def sentence(e:Exception)->str:
 # %% ../nbs/library/17_command_line.ipynb #32d997a2
 class Group(click.Group):
     "Loads its commands when they are asked for; shows errors that are meant for the user as one line, exit status 1"
-    def _load(self): import dc_nb.run_commands,dc_nb.set_commands
+    def _load(self): import dc_nb.run_commands,dc_nb.set_commands,dc_nb.search_command
     def list_commands(self, ctx):
         self._load()
         return super().list_commands(ctx)
@@ -45,6 +45,7 @@ class Group(click.Group):
         self._load()
         return super().get_command(ctx, name)
     def invoke(self, ctx):
+        shown,warnings.showwarning = warnings.showwarning, lambda m, *_, **kw: click.echo(f'note: {m}', err=True)
         try: return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo('\ninterrupted; the same command goes on from here', err=True)
@@ -52,6 +53,7 @@ class Group(click.Group):
         except (ValueError, KeyError, OSError, ArithmeticError, RecursionError) as e:
             if ctx.params.get('debug') or not ours(e): raise
             raise click.ClickException(from_terminal(sentence(e))) from None
+        finally: warnings.showwarning = shown
 
 @click.group(cls=Group, context_settings=dict(help_option_names=['-h', '--help'], max_content_width=120))
 @click.option('--debug', is_flag=True, help='Show tracebacks.')

@@ -18,10 +18,10 @@ import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they 
 from .evaluation import Score,evaluate,paired,score
 from .experiments import ParameterError,check,run_kind
 from .help_text import explained
-from .observers import Observer
 from .recipes import Study,named
 from .runs import given,student,subset
 from .sets import ImageSet
+from .students import teachers_of
 from .trajectory_matching import at_learned_rate
 
 # %% ../nbs/library/16_door.ipynb #e04ee739
@@ -121,7 +121,7 @@ def compare_with_random(condensed:CondensedSet, test=None, seeds:int=3)->Compari
     "Students on the set and on random images, tested on `test` (an `ImageSet`, or the test part of the run)"
     run,_ = condensed.origin
     if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test, split='test')))
-    nets = [Observer(run.get(t)[0]) for t in run.teachers]
+    nets = teachers_of(run)
     def judged(images, title):
         return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=run.teachers))
             for s in range(seeds)], run.study.protocol, nets)

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
-import json,tempfile
+import json,os,sys,tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -101,6 +101,10 @@ def export_(path, to, out, first, decoded, as_json, **where):
     click.echo(json.dumps(dict(written=str(written), format=to)) if as_json else written)
 
 # %% ../nbs/library/19_set_commands.ipynb #05254914
+def quiet():
+    "No bars where nobody sees them"
+    if not sys.stderr.isatty(): os.environ.setdefault('TQDM_DISABLE', '1')
+
 def reading(cs, dataset)->dict:
     "How the run of a set read its folder of images; nothing for other data"
     if not (dataset and Path(dataset).is_dir()): return {}
@@ -159,12 +163,12 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
 def judged(run, cs, seeds)->dict:
     """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
     so then there is only one"""
-    from dc_nb.observers import Observer
     from dc_nb.runs import given,scored,student,subset
+    from dc_nb.students import teachers_of
     protocol = run.study.protocol
     own = protocol.regime == 'fixed' and cs.labels is not None
     teachers = () if own or protocol.regime == 'hard' else run.teachers
-    nets = [Observer(run.get(t)[0]) for t in teachers]
+    nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
             for s in range(run.p.seed, run.p.seed+seeds)]
@@ -185,14 +189,13 @@ def by_itself(run, cs):
 # %% ../nbs/library/19_set_commands.ipynb #29ab11b8
 def said(run, found, name):
     "Lines of scores and their paired difference"
-    from dc_nb.evaluation import paired
+    from dc_nb.door import Comparison
     network = run.study.protocol.student
     yield f"{network} on {name}: {found['set']}"
     if 'random' not in found: return
-    gain,half = paired(found['set'], found['random'])
     yield f"{network} on random images: {found['random']}"
-    yield f"difference: {100*gain:+.1f}{'' if half != half else f' ± {100*half:.1f}'} points" + ('' if half != half
-        else ' (paired, 95 %)')
+    *_,difference = str(Comparison(found['set'], found['random'])).splitlines()
+    yield difference
 
 # %% ../nbs/library/19_set_commands.ipynb #7bfe03d6
 @main.command()
@@ -215,6 +218,7 @@ def said(run, found, name):
 def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other_data, network, out, factor, **where):
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     from dc_nb.sets import shown
+    quiet()
     cs = opened(path, factor=factor, **where)
     run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out,
         network=network, **where)
@@ -318,6 +322,7 @@ def findings(cs, where, repeat, out, weights, network=()):
 def verify(path, repeat, network, weights, as_json, factor, **where):
     """Whether a set is whole, its key belongs to its recipe, the data is the same,
     and (--again) the images come out again."""
+    quiet()
     found = []
     # never in the caches of the run that is verified
     with tempfile.TemporaryDirectory() as out:

@@ -122,3 +122,28 @@ def test_a_squashed_set_is_judged_and_verified_by_the_same_reading(tmp_path, mon
     for line,says in {'verify small.safetensors --dataset pictures':'ok  data', 'evaluate small.safetensors --dataset pictures --seeds 1':'on random images'}.items():
         r = CliRunner().invoke(main, line.split(), prog_name='dc_nb')
         assert r.exit_code == 0 and says in r.output, r.output
+
+class Blind(nn.Module):
+    "Looks at nothing, says the first class"
+    def __init__(self, classes, channels, size):
+        super().__init__()
+        self.look,self.classes = nn.Conv2d(channels, 1, 1), classes
+    def forward(self, x): return self.look(x).mean((1, 2, 3))[:,None]*0 + torch.eye(self.classes)[0].to(x.device)
+
+def test_an_observer_at_chance_is_left_out(capsys):
+    "With one sentence; fewer than half of them stop the run, with advice"
+    from dc_nb.models import models
+    models['blind'] = Blind
+    try:
+        data,how = (toy(), toy(split='test')), dict(TINY, ipc=1)
+        for regime in ('live', 'fixed', 'hard'):
+            small = condense(data, **{**how, 'network':'convnet_d1,blind', 'regime':regime})
+            assert 'blind has 33.3% of the test images right, where a guess has 33.3%: it is left out' in capsys.readouterr().out
+        alone = condense(data, **{**how, 'network':'convnet_d1', 'regime':'hard'})
+        assert small.x.equal(alone.x), 'nothing of it is in the images'
+        for network in ('blind', 'blind,convnet_d1,blind_too'):
+            models['blind_too'] = Blind
+            with pytest.raises(NearChance, match='more epochs'): condense(data, **{**how, 'network':network})
+    finally:
+        for k in ('blind', 'blind_too'):
+            if k in models: del models[k]
