@@ -1,4 +1,18 @@
-"Dataset condensation as notebooks: EDC and MDC. What most users need is here; it is imported when it is first asked for."
+"""Dataset condensation as notebooks: EDC and MDC.
+
+What most users need is here; it is imported when it is first asked for.
+
+- condense: a small set from your images, in one call
+- CondensedSet: what comes out: first, evaluate, save, load, plot
+- load, ImageSet: images of a name, a folder or a .npz, and what they become
+- evaluate, Protocol: students that are trained on a set, and how
+- named, Study: the methods, and what one is made of
+- create, fit, observe: a network, its training, and what it saw of the images
+- synthesize, match_gradients: the loops of EDC and of MDC
+- recipes, data, models, ledger, zoo: modules
+
+`help(dc_nb.condense)` says what each parameter is.
+"""
 __version__ = "0.2.0"
 
 _names = dict(condense='door', load='data', CondensedSet='condensed', ImageSet='sets', evaluate='evaluation', Protocol='evaluation', named='recipes',
@@ -9,7 +23,9 @@ __all__ = [*_names, *_modules]
 
 def __getattr__(name):
     from importlib import import_module
-    if name in _names: return getattr(import_module(f'dc_nb.{_names[name]}'), name)
+    if name in _names:
+        from dc_nb.help_text import explained
+        return explained(getattr(import_module(f'dc_nb.{_names[name]}'), name))
     if name in _modules: return import_module(f'dc_nb.{name}')
     raise AttributeError(f"module 'dc_nb' has no attribute {name!r}")
 

@@ -22,6 +22,7 @@ def unknown(name:str, known:dict)->str:
     return f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near
         else f": there is {', '.join(known)}")
 
+# %% ../nbs/library/24_arguments.ipynb #4cd0a749
 def pairs_of(words, known:dict)->dict:
     "{name: text} of what was written behind the command"
     out,todo = {}, list(words)
@@ -57,6 +58,7 @@ def typed(pairs:dict, known:dict):
             said = e.errors()[0]['msg']
             raise click.ClickException(f"{k} = {v!r} is not right: {said[0].lower()}{said[1:]}") from None
 
+# %% ../nbs/library/24_arguments.ipynb #c327796c
 def register():
     "Import what registers the families of runs, with PyTorch"
     for m in ('edc_runs', 'matching_runs', 'trajectory_runs', 'ablation_runs'): import_module(f'dc_nb.{m}')

@@ -19,12 +19,13 @@ from .edc_stages import (NearChance,condensed,film_stage,known_classes,observer,
     start_set,synthesis,warmth)
 from .evaluation import Score,equivalent_ipc,labelled
 from .experiments import Common,ParameterError,families,home,networks,number,positive,share,text,whole
-from .observers import Observer
+from .observers import at_chance
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
 from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,numbers,
     scored,seen,sized,student,subset,weight_file,with_study)
 from .soft_labels import label_bytes
 from .stages import Stage
+from .students import teachers_of
 from .train import smoothing
 from fastcore.basics import patch
 from pydantic import Field
@@ -202,7 +203,7 @@ def brief(self:EdcRun, stand_in:str, stand_ins:Callable):
 def with_labels(run:EdcRun, made:CondensedSet)->CondensedSet:
     "The set with the labels that a student of the run's first seed needs"
     regime = run.study.protocol.regime
-    if regime == 'fixed': return labelled(made, [Observer(run.get(t)[0]) for t in run.teachers])
+    if regime == 'fixed': return labelled(made, teachers_of(run))
     if regime == 'hard': return made
     table = labels(run, (synthesis(run),), lambda values: values[0], (), run.teachers, run.p.seed,
         f'{run.p.method}, seed {run.p.seed}')
@@ -211,7 +212,7 @@ def with_labels(run:EdcRun, made:CondensedSet)->CondensedSet:
 # %% ../nbs/experiments/07_edc_runs.ipynb #b93097dc
 def scores(run:EdcRun)->dict:
     "{method: Score, 'random': Score} over the run's seeds"
-    nets = [Observer(run.get(t)[0]) for t in run.teachers]
+    nets = teachers_of(run)
     made = run.get(synthesis(run))
     return {run.p.method: scored(run, made, run.mine(), nets), 'random': scored(run, made, run.random(), nets)}
 
@@ -244,10 +245,14 @@ def row(run:EdcRun, found:dict, full=None, equal_bytes=None)->dict:
     mine,rand = found[run.p.method], found['random']
     gain,half = difference_of(mine, rand)
     accuracies = {o:run.get(run.network(o))[1] for o in run.study.observers}
-    return common_row(run, scores={k:numbers(v) for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full,
+    said = common_row(run, scores={k:numbers(v) for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full,
         equal_bytes=equal_bytes,
         observers=accuracies, bytes=mine.bytes, steps=run.study.synthesis.steps,
         curves={run.p.method:seen(run, run.mine()), 'random':seen(run, run.random())})
+    if full and at_chance(full['accuracy'], len(run.train.classes)):
+        said['doubts'] += [f"the student {full['network']}, trained on all images, has {full['accuracy']:.1%} of the test "
+            "images right, as by guessing: another student would tell more"]
+    return said
 
 def results(run:EdcRun)->dict:
     "All stages one after the other: condensed set, start, losses, scores, row; nothing is written but caches"

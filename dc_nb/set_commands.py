@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
-import json,tempfile
+import json,os,sys,tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +21,7 @@ def sets_there(ctx, param, begun):
     zoo = sorted(f'zoo:{f.stem}' for f in (Path(dc_nb.__file__).parent/'shelf').glob('*.safetensors'))
     return [CompletionItem(n) for n in zoo if n.startswith(begun)] or [CompletionItem(begun, type='file')]
 
+# %% ../nbs/library/19_set_commands.ipynb #348aa8ca
 def source(f):
     "Options that say where the original data is"
     for o in (click.option('--dataset',
@@ -31,6 +32,7 @@ def source(f):
         help='Tiles a side, for files of IDC and MDC.')): f = o(f)
     return f
 
+# %% ../nbs/library/19_set_commands.ipynb #bcc9221e
 def opened(path, dataset=None, root=None, size=None, factor=1):
     "The condensed set at `path`"
     from dc_nb.data import load
@@ -39,12 +41,14 @@ def opened(path, dataset=None, root=None, size=None, factor=1):
     asked = dataset and Path(path).suffix != '.safetensors'
     return read(path, load(dataset, root, **({'size':size} if size else {})) if asked else None, factor)
 
+# %% ../nbs/library/19_set_commands.ipynb #cb2f4a04
 def words(v)->str:
     if isinstance(v, dict): return ', '.join(f'{k} {words(o)}' for k,o in v.items())
     if isinstance(v, list):
         return ' '.join(map(words, v)) if len(v) < 13 else f"{' '.join(map(words, v[:12]))} ... ({len(v)})"
     return f'{v:.4g}' if isinstance(v, float) else '–' if v is None else str(v)
 
+# %% ../nbs/library/19_set_commands.ipynb #12a8fd20
 def told(cs):
     "Lines about a set; what comes from the file is shown so that it cannot command the terminal"
     from dc_nb.sets import shown
@@ -58,6 +62,7 @@ def told(cs):
         if isinstance(s, dict) and isinstance(s.get('mean'), float):
             yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))}{part})"
 
+# %% ../nbs/library/19_set_commands.ipynb #4f6b9676
 @main.command()
 @click.argument('paths', metavar='SET...', nargs=-1, required=True, shell_complete=sets_there)
 @click.option('--json', 'as_json', is_flag=True, help='The card as JSON.')
@@ -77,6 +82,7 @@ def show(paths, as_json, html, **where):
         if as_json: click.echo(json.dumps(dict(cs.card, meta=cs.meta)))
         else: click.echo('\n'.join([*([f"{chr(10)*bool(i)}{shown(path)}"] if len(paths) > 1 else []), *told(cs)]))
 
+# %% ../nbs/library/19_set_commands.ipynb #7f250ee0
 @main.command('export')
 @click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--to', 'to', required=True, help='native, npz, torch, png or hf (a folder for Hugging Face datasets).')
@@ -95,6 +101,33 @@ def export_(path, to, out, first, decoded, as_json, **where):
     click.echo(json.dumps(dict(written=str(written), format=to)) if as_json else written)
 
 # %% ../nbs/library/19_set_commands.ipynb #05254914
+def quiet():
+    "No bars where nobody sees them"
+    if not sys.stderr.isatty(): os.environ.setdefault('TQDM_DISABLE', '1')
+
+def reading(cs, dataset)->dict:
+    "How the run of a set read its folder of images; nothing for other data"
+    if not (dataset and Path(dataset).is_dir()): return {}
+    known = cs.meta.get('parameters', {})
+    return {k:known[k] for k in ('size', 'fit', 'test_share') if k in known}
+
+# %% ../nbs/library/19_set_commands.ipynb #406b9ddb
+def foreign(parameters:dict, allowed=())->dict:
+    "Parameters that come from a file: nothing of them may name code, a folder or a download"
+    from dc_nb.experiments import Common
+    from dc_nb.sets import shown
+    for k,v in parameters.items():
+        if k in Common.manner|Common.places:
+            raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
+        own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
+        if own:
+            raise click.ClickException("the file names the "
+                f"{'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: "
+                "that is code of somebody's own. If you trust it, "
+                f"name it yourself with --network {shown(own[0])}")
+    return parameters
+
+# %% ../nbs/library/19_set_commands.ipynb #e00a1b84
 def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out, network=()):
     "The run in which the students of a set are trained"
     from dc_nb.data import datasets
@@ -111,10 +144,8 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     method = foreign(dict(method=m['method']),
         network)['method'] if own else m.get('method') if m.get('method') in named else 'edc'
     known = m.get('parameters', {})
-    reading = ('size', 'fit', 'test_share') if dataset and Path(dataset).is_dir() else ()   # as the run read the folder
-    kept = {k:known[k]
-        for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta', *reading)
-        if k in known and ('recipe' in m or k == 'student')}
+    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta')
+        if k in known and ('recipe' in m or k == 'student')} | reading(cs, dataset)
     given = dict(dataset=dataset or m.get('data'), root=root, size=size, method=method, preset=preset, student=student,
         epochs=epochs, seeds=seeds, out=out)
     given = {k:v for k,v in given.items() if v is not None}
@@ -128,21 +159,45 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     given = {k:v for k,v in given.items() if k in make.parameters.model_fields}
     return make(check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), make.parameters))
 
-def foreign(parameters:dict, allowed=())->dict:
-    "Parameters that come from a file: nothing of them may name code, a folder or a download"
-    from dc_nb.experiments import Common
-    from dc_nb.sets import shown
-    for k,v in parameters.items():
-        if k in Common.manner|Common.places:
-            raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
-        own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
-        if own:
-            raise click.ClickException("the file names the "
-                f"{'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: "
-                "that is code of somebody's own. If you trust it, "
-                f"name it yourself with --network {shown(own[0])}")
-    return parameters
+# %% ../nbs/library/19_set_commands.ipynb #5bbbbfc7
+def judged(run, cs, seeds)->dict:
+    """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
+    so then there is only one"""
+    from dc_nb.runs import given,scored,student,subset
+    from dc_nb.students import teachers_of
+    protocol = run.study.protocol
+    own = protocol.regime == 'fixed' and cs.labels is not None
+    teachers = () if own or protocol.regime == 'hard' else run.teachers
+    nets = teachers_of(run) if teachers else []
+    def students(images, title):
+        return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
+            for s in range(run.p.seed, run.p.seed+seeds)]
+    found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
+    return found if own else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'),
+        nets))
 
+# %% ../nbs/library/19_set_commands.ipynb #3b3ff4c6
+def by_itself(run, cs):
+    "The score of the one student whose labels the file brings"
+    from dc_nb.runs import given,scored,student
+    if cs.table is None:
+        raise click.UsageError('--alone: the file brings no labels of every epoch; '
+            '--regime hard needs no teachers either')
+    seed = cs.meta['table']['seed']
+    return scored(run, cs, [student(run, (given(run, cs),), seed, f'alone, seed {seed}')])
+
+# %% ../nbs/library/19_set_commands.ipynb #29ab11b8
+def said(run, found, name):
+    "Lines of scores and their paired difference"
+    from dc_nb.door import Comparison
+    network = run.study.protocol.student
+    yield f"{network} on {name}: {found['set']}"
+    if 'random' not in found: return
+    yield f"{network} on random images: {found['random']}"
+    *_,difference = str(Comparison(found['set'], found['random'])).splitlines()
+    yield difference
+
+# %% ../nbs/library/19_set_commands.ipynb #7bfe03d6
 @main.command()
 @click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--student', help='Network; that of the run that made the set if not given.')
@@ -163,6 +218,7 @@ def foreign(parameters:dict, allowed=())->dict:
 def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other_data, network, out, factor, **where):
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     from dc_nb.sets import shown
+    quiet()
     cs = opened(path, factor=factor, **where)
     run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out,
         network=network, **where)
@@ -178,43 +234,16 @@ def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other
             epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))
     for line in said(run, found, shown(path)): click.echo(line)
 
-def judged(run, cs, seeds)->dict:
-    """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
-    so then there is only one"""
-    from dc_nb.observers import Observer
-    from dc_nb.runs import given,scored,student,subset
-    protocol = run.study.protocol
-    own = protocol.regime == 'fixed' and cs.labels is not None
-    teachers = () if own or protocol.regime == 'hard' else run.teachers
-    nets = [Observer(run.get(t)[0]) for t in teachers]
-    def students(images, title):
-        return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
-            for s in range(run.p.seed, run.p.seed+seeds)]
-    found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
-    return found if own else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'),
-        nets))
-
-def by_itself(run, cs):
-    "The score of the one student whose labels the file brings"
-    from dc_nb.runs import given,scored,student
-    if cs.table is None:
-        raise click.UsageError('--alone: the file brings no labels of every epoch; '
-            '--regime hard needs no teachers either')
-    seed = cs.meta['table']['seed']
-    return scored(run, cs, [student(run, (given(run, cs),), seed, f'alone, seed {seed}')])
-
-def said(run, found, name):
-    "Lines of scores and their paired difference"
-    from dc_nb.evaluation import paired
-    network = run.study.protocol.student
-    yield f"{network} on {name}: {found['set']}"
-    if 'random' not in found: return
-    gain,half = paired(found['set'], found['random'])
-    yield f"{network} on random images: {found['random']}"
-    yield f"difference: {100*gain:+.1f}{'' if half != half else f' ± {100*half:.1f}'} points" + ('' if half != half
-        else ' (paired, 95 %)')
-
 # %% ../nbs/library/19_set_commands.ipynb #558c0f7e
+def read_as(cs, where)->dict:
+    "How the data is read: as the run read it, and as the command line says"
+    from dc_nb.edc_runs import Edc
+    from dc_nb.experiments import check
+    how = reading(cs, where['dataset'])
+    checked = check(how, Edc)                                                     # the file is somebody else's
+    return {k:getattr(checked, k) for k in how} | ({'size':where['size']} if where['size'] else {})
+
+# %% ../nbs/library/19_set_commands.ipynb #8aab8f30
 def again(cs, dataset, root, size, out, weights, network=()):
     "The set that its recipe gives now, of as many images a class as `cs`"
     from dc_nb.data import datasets
@@ -231,6 +260,7 @@ def again(cs, dataset, root, size, out, weights, network=()):
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, 'out':out})
     return families[m['run']](p).again(cs)
 
+# %% ../nbs/library/19_set_commands.ipynb #820ef4c0
 def same_table(mine, again)->tuple:
     "Whether two label tables hold the same bits, and if not, what differs; a table may lie in a file"
     if again is None or tuple(again.shape) != tuple(mine.shape):
@@ -240,6 +270,7 @@ def same_table(mine, again)->tuple:
     return (False, f'the images are the same, the label tables differ by up to {max(gaps):.3g}') if max(gaps) else (
         True, 'the same bits, labels of every view included')
 
+# %% ../nbs/library/19_set_commands.ipynb #24224e86
 def compared(cs, made)->tuple:
     "Whether two sets hold the same bits, and if not, what differs"
     from dc_nb.sets import shown
@@ -256,6 +287,7 @@ def compared(cs, made)->tuple:
     if cs.table is not None: return same_table(cs.table, made.table)
     return True, 'the same bits'
 
+# %% ../nbs/library/19_set_commands.ipynb #550e547c
 def findings(cs, where, repeat, out, weights, network=()):
     "(whether it is right, or None if it cannot be said; what was looked at) of a set that could be read"
     from dc_nb.data import datasets,load
@@ -269,7 +301,7 @@ def findings(cs, where, repeat, out, weights, network=()):
     name = where['dataset'] or (m.get('data') if m.get('data') == 'digits' or where['root']
         and m.get('data') in datasets else None)
     if name:
-        data = load(name, where['root'], **({'size':where['size']} if where['size'] else {}))
+        data = load(name, where['root'], **read_as(cs, where))
         cs.check(data)
         yield (data.checksum == m['source'] if 'source' in m
             else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
@@ -278,6 +310,7 @@ def findings(cs, where, repeat, out, weights, network=()):
         same,what = compared(cs, again(cs, where['dataset'], where['root'], where['size'], out, weights, network))
         yield same, f'again       {what}'
 
+# %% ../nbs/library/19_set_commands.ipynb #06728ed8
 @main.command()
 @click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--again', 'repeat', is_flag=True, help='Condense once more and compare the images.')
@@ -289,6 +322,7 @@ def findings(cs, where, repeat, out, weights, network=()):
 def verify(path, repeat, network, weights, as_json, factor, **where):
     """Whether a set is whole, its key belongs to its recipe, the data is the same,
     and (--again) the images come out again."""
+    quiet()
     found = []
     # never in the caches of the run that is verified
     with tempfile.TemporaryDirectory() as out:

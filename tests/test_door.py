@@ -64,7 +64,7 @@ def test_mistakes(source, kw, says):
 
 def test_help_shows_the_parameters():
     shown = pydoc.render_doc(condense, renderer=pydoc.plaintext)
-    for said in ('images a class', "'small', 'cpu' or 'paper'", 'a folder for caches', 'any other parameter of the run'): assert said in shown
+    for said in ('images a class', "'small', 'cpu' or 'paper'", 'a folder for caches', 'any other: size and fit of a folder'): assert said in shown
 
 def painter():
     "The function of the guide that draws a picture of a kind"
@@ -88,3 +88,62 @@ def test_a_new_users_folder(tmp_path):
     print(found)
     says = 'no difference shown' if abs(gain) <= half else f"{'better' if gain > 0 else 'worse'} than random images"
     assert str(found).endswith(says)
+
+def photographs(d):
+    "Two classes of pictures of several sizes"
+    for i in range(40):
+        file = d/('dark', 'light')[i%2]/f'{i}.jpg'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (12+i%5, 10+i%3), (60+150*(i%2), 5*i, 90)).save(file)
+    return d
+
+def test_photographs_of_several_sizes(tmp_path):
+    "They are asked for in the words of Python, and what is asked for works"
+    where = photographs(tmp_path/'pictures')
+    with pytest.raises(DataError, match='pass size=') as said: condense(where, ipc=1, **TINY)
+    assert '--size' not in str(said.value) and "fit='squash'" in str(said.value)
+    for how in (dict(size=8), dict(size=8, fit='squash'), dict(size=10, test_share=.4)):
+        small = condense(where, ipc=1, regime='hard', **how, **TINY)
+        assert small.x.shape[-1] == how['size'] and small.names == ['dark', 'light']
+    assert len(small.origin[0].test) == 16, 'two fifths'
+
+@pytest.mark.parametrize('name', ['ImageSet', 'evaluate', 'Protocol', 'Study', 'create', 'fit', 'observe', 'synthesize', 'match_gradients'])
+def test_help_explains_what_is_offered(name):
+    import dc_nb
+    shown = pydoc.render_doc(getattr(dc_nb, name), renderer=pydoc.plaintext)
+    assert '\n    - ' in shown or '\n |  - ' in shown, shown[:1000]
+
+def test_a_squashed_set_is_judged_and_verified_by_the_same_reading(tmp_path, monkeypatch):
+    "Its card says how the folder was read; nobody needs to repeat it"
+    from click.testing import CliRunner
+    from dc_nb.cli import main
+    monkeypatch.chdir(tmp_path)
+    condense(photographs(tmp_path/'pictures'), ipc=1, regime='hard', size=8, fit='squash', **TINY).save('small.safetensors')
+    for line,says in {'verify small.safetensors --dataset pictures':'ok  data', 'evaluate small.safetensors --dataset pictures --seeds 1':'on random images'}.items():
+        r = CliRunner().invoke(main, line.split(), prog_name='dc_nb')
+        assert r.exit_code == 0 and says in r.output, r.output
+
+class Blind(nn.Module):
+    "Looks at nothing, says the first class"
+    def __init__(self, classes, channels, size):
+        super().__init__()
+        self.look,self.classes = nn.Conv2d(channels, 1, 1), classes
+    def forward(self, x): return self.look(x).mean((1, 2, 3))[:,None]*0 + torch.eye(self.classes)[0].to(x.device)
+
+def test_an_observer_at_chance_is_left_out(capsys):
+    "With one sentence; fewer than half of them stop the run, with advice"
+    from dc_nb.models import models
+    models['blind'] = Blind
+    try:
+        data,how = (toy(), toy(split='test')), dict(TINY, ipc=1)
+        for regime in ('live', 'fixed', 'hard'):
+            small = condense(data, **{**how, 'network':'convnet_d1,blind', 'regime':regime})
+            assert 'blind has 33.3% of the test images right, where a guess has 33.3%: it is left out' in capsys.readouterr().out
+        alone = condense(data, **{**how, 'network':'convnet_d1', 'regime':'hard'})
+        assert small.x.equal(alone.x), 'nothing of it is in the images'
+        for network in ('blind', 'blind,convnet_d1,blind_too'):
+            models['blind_too'] = Blind
+            with pytest.raises(NearChance, match='more epochs'): condense(data, **{**how, 'network':network})
+    finally:
+        for k in ('blind', 'blind_too'):
+            if k in models: del models[k]
