@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['spaces', 'Walk', 'study_at', 'budget', 'walked', 'refuse_space', 'Search', 'parted', 'SearchRun', 'Told',
-           'told_student', 'accuracy_of', 'opened_search', 'trials_so_far', 'numbers_of', 'lock_of', 'revive',
-           'next_trial', 'made_trial', 'choices_of', 'best_trials', 'best_table', 'searched', 'finals', 'finalists',
-           'search_row', 'kept_row']
+           'told_student', 'accuracy_of', 'ask_again', 'opened_search', 'trials_so_far', 'numbers_of', 'lock_of',
+           'revive', 'next_trial', 'choices_of', 'made_trial', 'best_trials', 'best_table', 'searched', 'finals',
+           'finalists', 'search_row', 'kept_row']
 
-# %% ../nbs/experiments/34_search.ipynb #784a979c
+# %% ../nbs/experiments/34_search.ipynb #820d4734
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Annotated,Literal
 
 import torch
-from .ablation_runs import Ablation,AblationRun,ablate,ablation_row,ablation_table
+from .ablation_runs import Ablation,AblationRun,ablate,ablation_row
 from .augment import for_images,mixup
 from .core import Diverged,Registry,UnknownName,aside,drive,seed_of,spell,table
 from .coresets import confidence,herding
@@ -29,7 +29,7 @@ from .experiments import ParameterError,number,positive,repeats,text,whole,writa
 from .folders import held_back
 from .initialization import real,surest_crops
 from .recipes import Study,named
-from .runs import data_of,doubts,noted,objective_of,with_study
+from .runs import data_of,noted,objective_of,with_study
 from .run_base import sound
 from .sources import folder_names
 from .stages import Stage,digest,duration
@@ -37,7 +37,6 @@ from .synthesis import flatness,soft_category
 from .train import accuracy,cosine,doubt,multistep,silence,smoothing,ssrs
 from .tuned import (with_batch,with_hard,with_least,with_memory,with_mix,with_rate,with_squeeze,with_temperature,
     with_term,with_votes)
-from fastcore.basics import patch
 from filelock import FileLock,Timeout
 from pydantic import Field
 
@@ -153,7 +152,7 @@ def refuse_space(name:str, space:Callable, s:Study, like:Study=named['edc'])->di
     if not found: raise ParameterError(f"the space {name!r} asks its trial for nothing")
     return found
 
-# %% ../nbs/experiments/34_search.ipynb #4099ccdd
+# %% ../nbs/experiments/34_search.ipynb #2983ff7c
 class Search(Edc):
     "The parameters of a search"
     manner = Edc.manner | {'trials', 'finals'}
@@ -168,22 +167,24 @@ class Search(Edc):
     equal_bytes: Literal[False] = False
     plan: Literal[False] = False
     engine: Literal['here'] = 'here'
-    def checked(self): super().checked(), spaces.find(self.space)
+    def checked(self):
+        super().checked()
+        try: spell(spaces.find(self.space))
+        except TypeError as e: raise ParameterError(f"the space {self.space!r} has no name of its own: {e}") from None
 
+# %% ../nbs/experiments/34_search.ipynb #98f8263e
 def parted(train, share:float)->tuple:
     "(what is left to train on, what is held back) of training images"
     held = torch.zeros(len(train), dtype=torch.bool)
     held[held_back(train.y.cpu(), share, 0)] = True
     return tuple(train.subset(rows.nonzero()[:,0].to(train.y.device)) for rows in (~held, held))
 
-# %% ../nbs/experiments/34_search.ipynb #dd46484d
+# %% ../nbs/experiments/34_search.ipynb #2e5d5ee5
 class SearchRun(EdcRun):
     "A search: trials of one space, on images held back from training"
     name,parameters,signs = 'search', Search, ()
     def __init__(self, p:Search, data:tuple|None=None):
         self.space = spaces[p.space]
-        try: spell(self.space)
-        except TypeError as e: raise ParameterError(f"the space {p.space!r} has no name: {e}") from None
         train,_ = data or data_of(p, torch.device('cpu'))
         super().__init__(p, data=parted(train, p.held_back))
         self.walked = refuse_space(p.space, self.space, self.study, named[p.method])
@@ -192,15 +193,13 @@ class SearchRun(EdcRun):
     def id(self)->str: return digest(EdcRun.id.fget(self), spell(self.space))[:6]
     @property
     def folder(self):
-        where = folder_names([self.p.space])[0], self.train.name, f'ipc{self.p.ipc}', self.id
-        return self.out/'-'.join(('search', *where))
+        return self.out/f'search-{folder_names([self.p.space])[0]}-{self.train.name}-ipc{self.p.ipc}-{self.id}'
     @property
     def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
     def whole_runs(self, study:Study)->list:
-        "A run of the study for each seed"
         return [with_study(self, study, seed=seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
 
-# %% ../nbs/experiments/34_search.ipynb #ce54b28c
+# %% ../nbs/experiments/34_search.ipynb #2c9e5d1e
 class Told(Watched):
     "A student's training that says what is seen of it"
     say = None
@@ -212,15 +211,15 @@ class Told(Watched):
         super().restore(state)
         for o in self.curve: self.say(*o)
 
+# %% ../nbs/experiments/34_search.ipynb #29af5d9b
 def told_student(run:EdcRun, stage:Stage, seed:int, say:Callable)->Stage:
     "The stage of a student that tells how it goes"
     def make(job):
         made,*rest = job.inputs
         train,protocol = training_set(made, run.test), run.study.protocol
         training = protocol.training.but(views=for_images(protocol.training.views, train))
-        fixed = protocol.regime == 'fixed'
-        objective = objective_of(run, made, train, training, seed, *((None, [net for net,_ in rest]) if fixed else
-            (rest[0] if rest else None, [])))
+        labels = (None, [net for net,_ in rest]) if protocol.regime == 'fixed' else (rest[0] if rest else None, [])
+        objective = objective_of(run, made, train, training, seed, *labels)
         loop = Told(fresh_student(protocol, train, seed), train, training, seed, objective, run.test)
         loop.say = say
         losses = drive(loop, job.part, job.every, job.tick).losses
@@ -249,12 +248,16 @@ def accuracy_of(run:SearchRun, study:Study, look:Callable=lambda step, value: No
             found.append(last)
     return sum(found)/len(found)
 
-# %% ../nbs/experiments/34_search.ipynb #319e8440
+# %% ../nbs/experiments/34_search.ipynb #d2e34a85
 def _optuna():
     try: found = import_module('optuna')
     except ImportError: raise ImportError("a search needs the package Optuna: pip install \"dc_nb[search]\"") from None
     found.logging.set_verbosity(found.logging.ERROR)
     return found
+
+def ask_again(study, params:dict):
+    "The next trial gets these answers; they are noted, for they are lost where it dies before it asks"
+    study.enqueue_trial(params, user_attrs=dict(answers=params))
 
 def opened_search(run:SearchRun):
     "The Optuna study of a search, the old one where there is one; its first trial is the method itself"
@@ -266,10 +269,10 @@ def opened_search(run:SearchRun):
         pruner = o.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=run.study.protocol.training.epochs//2)
         study = o.create_study(storage=storage, study_name=digest(asked), direction='maximize', pruner=pruner,
             load_if_exists=True)
-        if not study.get_trials(deepcopy=False): study.enqueue_trial({k:v[0] for k,v in asked.items()})
+        if not study.get_trials(deepcopy=False): ask_again(study, {k:v[0] for k,v in asked.items()})
     return study
 
-# %% ../nbs/experiments/34_search.ipynb #e11263de
+# %% ../nbs/experiments/34_search.ipynb #f4478061
 def trials_so_far(study)->int:
     "Trials that are done, given up or at work"
     return sum(t.state.name in ('COMPLETE', 'PRUNED', 'RUNNING') for t in study.get_trials(deepcopy=False))
@@ -279,6 +282,7 @@ def numbers_of(study)->dict:
     alive = [t.number for t in study.get_trials(deepcopy=False) if t.state.name not in ('FAIL', 'WAITING')]
     return {k:i for i,k in enumerate(alive, 1)}
 
+# %% ../nbs/experiments/34_search.ipynb #e00781fc
 def lock_of(run:SearchRun, number:int)->FileLock: return FileLock(run.folder/f'trial-{number}.lock')
 
 def revive(run:SearchRun, study):
@@ -288,11 +292,12 @@ def revive(run:SearchRun, study):
         try:
             with lock_of(run, t.number).acquire(timeout=0):
                 study.tell(t.number, state=_optuna().trial.TrialState.FAIL)
-                study.enqueue_trial(t.params, user_attrs=dict(again=t.number))
+                ask_again(study, t.user_attrs.get('answers', {}) | t.params)
                 run.store.say('a trial was interrupted; it goes on')
             (run.folder/f'trial-{t.number}.lock').unlink(missing_ok=True)
         except Timeout: pass
 
+# %% ../nbs/experiments/34_search.ipynb #28bb4475
 def next_trial(run:SearchRun, study)->tuple:
     "(trial, the lock that says that it is at work); (None, None) where there are enough"
     with FileLock(run.folder/'search.lock'):
@@ -306,7 +311,13 @@ def next_trial(run:SearchRun, study)->tuple:
         lock.acquire()
     return trial, lock
 
-# %% ../nbs/experiments/34_search.ipynb #e6748258
+# %% ../nbs/experiments/34_search.ipynb #5c54675c
+def choices_of(run:SearchRun, params:dict)->str:
+    "The answers of a trial that are not the method's own"
+    own = {k:next(iter(by)) for k,by in run.walked.items()}
+    return ', '.join(f'{k} {v}' for k,v in params.items() if v != own.get(k)) or 'the method itself'
+
+# %% ../nbs/experiments/34_search.ipynb #1d425a4c
 def made_trial(run:SearchRun, study, trial)->str:
     "Make one trial and tell Optuna; a line about it"
     o,begun,seen = _optuna(), monotonic(), []
@@ -329,12 +340,7 @@ def made_trial(run:SearchRun, study, trial)->str:
         said = f'given up: {e}'
     return f'{said} in {duration(monotonic()-begun)}; {choices_of(run, trial.params)}'
 
-def choices_of(run:SearchRun, params:dict)->str:
-    "The answers of a trial that are not the method's own"
-    own = {k:next(iter(by)) for k,by in run.walked.items()}
-    return ', '.join(f'{k} {v}' for k,v in params.items() if v != own.get(k)) or 'the method itself'
-
-# %% ../nbs/experiments/34_search.ipynb #bd3b69af
+# %% ../nbs/experiments/34_search.ipynb #37b472e6
 def best_trials(study, n:int=5)->list:
     "The trials that were best so far"
     done = [t for t in study.get_trials(deepcopy=False) if t.state.name == 'COMPLETE']
@@ -347,6 +353,7 @@ def best_table(run:SearchRun, study, n:int=5)->str:
     return table([{'trial':number[t.number], 'accuracy, %':f'{100*t.value:.1f}', 'choices':choices_of(run, t.params)}
         for t in shown.values()])
 
+# %% ../nbs/experiments/34_search.ipynb #56659a78
 def searched(run:SearchRun, tell:Callable=print):
     "Make trials until there are enough; the Optuna study. `tell` gets a line for each of them"
     study = opened_search(run)
@@ -383,16 +390,18 @@ class _Given(Walk):
     "A trial that is over: it answers as it did"
     def _answer(self, name, options): return self.other[name]
 
-# %% ../nbs/experiments/34_search.ipynb #db98abd2
+# %% ../nbs/experiments/34_search.ipynb #2c20083d
 def search_row(run:SearchRun, study)->dict:
     "The search as plain values; the best trial with its differences from the method"
     number = numbers_of(study)
     def one(t):
         return dict(number=number.get(t.number), state=t.state.name.lower(), value=t.value, choices=t.params,
-            seconds=t.duration and round(t.duration.total_seconds(), 1), **t.user_attrs)
+            seconds=t.duration and round(t.duration.total_seconds(), 1),
+            **{k:v for k,v in t.user_attrs.items() if k != 'answers'})
     best = best_trials(study, 1)
     return dict(run='search', id=run.id, space=run.p.space, method=run.p.method, dataset=run.train.name,
-        ipc=run.p.ipc, preset=run.p.preset, budget=budget(run.study), trained_on=len(run.train), chosen_on=len(run.test),
+        ipc=run.p.ipc, preset=run.p.preset, budget=budget(run.study),
+        trained_on=len(run.train), chosen_on=len(run.test),
         trials=[one(t) for t in study.get_trials(deepcopy=False) if t.state.is_finished()],
         best=one(best[0]) if best else None)
 

@@ -29,7 +29,7 @@ def spaces_here(ctx, param, begun):
     "Names of spaces that begin so"
     return [k for k in ('edc', 'images', 'students') if k.startswith(begun)]
 
-# %% ../nbs/library/24_search_command.ipynb #31e0c9e8
+# %% ../nbs/library/24_search_command.ipynb #67707dd6
 @main.command(context_settings=dict(ignore_unknown_options=True))
 @click.argument('space', shell_complete=spaces_here)
 @click.argument('words', nargs=-1, type=click.UNPROCESSED, metavar='[-p NAME VALUE]... [--NAME VALUE]...',
@@ -38,8 +38,8 @@ def spaces_here(ctx, param, begun):
 def search(space, words, as_json):
     """Try recipes of one budget and say which is best: SPACE is edc, images, students, or MODULE:FUNCTION.
 
-    A space is a function from a trial and a study to a study. Trials are judged on images that are held back from the
-    training images. Interrupted, the same command goes on where it was; started twice, two processes share the work."""
+    Trials are judged on images that are held back from the training images. Interrupted, the same command goes on
+    where it was; started twice, two processes share the work."""
     known = search_parameters()
     pairs = pairs_of(words, known)
     typed(pairs, known)
