@@ -87,8 +87,9 @@ def test_a_space_of_somebodys_own(ideas, name):
     found = asked(f'my_ideas:{name}', '-p', 'trials', 2, *small, '--out', ideas/'out')
     assert found.exit_code == 0, found.output
     assert 'trial 2 of 2' in found.output and 'best' in found.output
-    again = asked(f'my_ideas:{name}', '-p', 'trials', 3, *small, '--out', ideas/'out', '--json')
+    again = asked(f'my_ideas:{name}', '-p', 'trials', 3, '-p', 'finals', 1, *small, '--out', ideas/'out', '--json')
     row = json.loads(again.stdout)
+    assert row['finals']['scores']['edc']['n'] == 5 and len(row['finals']['gains']) == 2        # random images, and the best trial
     assert [t['state'] for t in row['trials']] == ['complete']*3 and 'so far, of 2 trials' in again.output
     assert row['best']['value'] == max(t['value'] for t in row['trials'])
     assert set(row['best']['changes']) <= {dict(pair='protocol.training.batch', alone='synthesis.beta')[name]}
