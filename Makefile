@@ -32,13 +32,14 @@ figures: install  ## draw figures/ again from results/
 	@mkdir -p out
 	$(BIN)/papermill --no-progress-bar nbs/run_figures.ipynb out/run_figures.ipynb $(ARGS)
 
-test: notebooks pytest  ## run all notebooks as tests, then pytest
+test: notebooks pytest  ## run all notebooks as tests, then pytest; DC_NB_ALL=1 make test leaves nothing out
 
 notebooks: install  ## every notebook must run and its assertions hold
-	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing $(if $(filter-out 0,$(DC_NB_ALL)),--flags slow)
 
-pytest: install  ## properties, end-to-end runs, faults
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests
+# neighbours share what a module sets up, so a worker takes them in a row (worksteal)
+pytest: install  ## properties, end-to-end runs, faults; DC_NB_ALL=1 make pytest runs the slow ones, too
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal --durations 15 tests
 
 export: install  ## notebooks to library
 	$(BIN)/nbdev_export

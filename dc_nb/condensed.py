@@ -18,7 +18,6 @@ from .formation import enlarge
 from .sets import ImageSet,class_numbers,rows_figure,rows_html,unit
 from .sources import DataError,affordable,fits,guard
 from .tables import LabelFile,Table,content_digest,load_parts,save_parts
-
 _all_ = ['LabelFile', 'Table']
 
 # %% ../nbs/library/08_condensed.ipynb #800eac76

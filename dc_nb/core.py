@@ -146,10 +146,11 @@ def stream(seed:int, *names)->torch.Generator:
     return torch.Generator().manual_seed(seed_of(seed, *names))
 
 @contextlib.contextmanager
-def seeded(seed:int, *names):
-    "Code inside that uses torch's global generator (weights, dropout) draws from this stream; outside, nothing moves"
+def seeded(seed:int, *names, host:bool=False):
+    """Code inside that uses torch's global generator (weights, dropout) draws from this stream; outside, nothing moves.
+    `host`: code that draws on the host alone, which spares the generators of the GPUs"""
     # else torch writes down a stack trace for every seed, 3 ms each
-    gpu = torch.cuda.is_initialized()
+    gpu = torch.cuda.is_initialized() and not host
     with torch.random.fork_rng(None if gpu else []):
         (torch.manual_seed if gpu else torch.default_generator.manual_seed)(seed_of(seed, *names))
         yield

@@ -6,6 +6,8 @@
 __all__ = ['policies', 'frozen_size']
 
 # %% ../nbs/concepts/14_freezing.ipynb #4a514007
+from collections.abc import Sequence
+
 from .core import Registry
 
 # %% ../nbs/concepts/14_freezing.ipynb #dcc5e125
@@ -31,7 +33,7 @@ def released(sizes:list)->int:
 def frozen_size(
     current:int, # size of the most learnable subset now
     previous:int, # size chosen before
-    history=(), # sizes before that, oldest first
+    history:Sequence[int]=(), # sizes before that, oldest first
     policy:str='paper' # or 'released'
 )->int: # the first that many images of a class are held still; 0: none
     "How many images are frozen (MDC, Eq. 10)"

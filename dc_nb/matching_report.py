@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['mdc_published', 'over', 'size_table', 'with_sign', 'size_verdict', 'mdc_line', 'mdc_results', 'published_averages',
            'repeated', 'mdc_ablations_text', 'sizes_panel', 'time_panel', 'choice_panel', 'size_figure', 'rounds_panel',
-           'seen_panel', 'record_figure']
+           'rounds_table', 'seen_panel', 'class_panel', 'choices_panel', 'record_figure']
 
 # %% ../nbs/experiments/11_matching_report.ipynb #4625e5fc
 import matplotlib.pyplot as plt
@@ -187,6 +187,13 @@ def rounds_panel(ax, r):
     ax.set(xlabel='round', ylabel='accuracy, %')
     ax.legend(fontsize=6, title='images', title_fontsize=6, ncols=2)
 
+def rounds_table(r:dict)->str:
+    "The same as Markdown, with the mean over the sizes (MDC, Tables 11 and 12); '' for a row without it"
+    def one(k, at, by):
+        each = {str(n):f'{100*by[str(n)]:.1f}' for n in r['sizes']}
+        return dict(set=k, round=at) | each | dict(average=f'{100*sum(by.values())/len(by):.1f}')
+    return table([one(k, at, by) for k,points in r.get('by_round', {}).items() for at,by in points])
+
 # %% ../nbs/experiments/11_matching_report.ipynb #30aa2bca
 def _mean(by_class:list)->list: return [sum(v)/len(v) for v in zip(*by_class)]
 
@@ -201,10 +208,29 @@ def seen_panel(ax, r, what:str='distances'):
         xticks=range(1, len(y)+1, -(-len(y)//8)))
     ax.legend(fontsize=6)
 
+# %% ../nbs/experiments/11_matching_report.ipynb #c67f6259
+def class_panel(ax, r):
+    "F(n) of every class at the last choice, dots at the sizes taken"
+    last = [o for o in r['seen'] if o['rates']][-1]
+    for c,y in enumerate(last['distances']):
+        line, = ax.plot(range(1, len(y)+1), y, lw=1, c=plt.get_cmap('tab20')(c%20))
+        n = last['sizes'][c % len(last['sizes'])]
+        ax.plot([n], [y[n-1]], 'o', ms=3.5, c=line.get_color())
+    ax.set(xlabel='images n', ylabel=f"F(n) by class, round {last['round']}", xticks=range(1, len(y)+1, -(-len(y)//8)))
+
+def choices_panel(ax, r):
+    "The size that every class took at every choice (MDC, Fig. 10)"
+    choices = [o for o in r['seen'] if o['rates']]
+    shown = ax.imshow([o['sizes'] for o in choices], cmap='viridis', vmin=1, vmax=r['ipc'], aspect='auto')
+    ax.figure.colorbar(shown, ax=ax, label='images n')
+    ax.set(xlabel='class', ylabel='round', yticks=range(len(choices)), yticklabels=[o['round'] for o in choices])
+
+
 # %% ../nbs/experiments/11_matching_report.ipynb #b047d7a1
 def record_figure(r:dict):
     "How every size got better, and what the rule of MDC saw, as far as the row has it: the figure, or None"
     def rates_panel(ax, r): seen_panel(ax, r, 'rates')
     seen = [seen_panel, rates_panel] if any(o['rates'] for o in r.get('seen', ())) else []
-    panels = [rounds_panel]*bool(r.get('by_round')) + seen
+    each = [class_panel, choices_panel] if seen and len(r['seen'][-1]['distances']) > 1 else []
+    panels = [rounds_panel]*bool(r.get('by_round')) + seen + each
     return _row_of(panels, r) if panels else None

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['watched_kinds', 'watched', 'said', 'refuse_unwatched', 'watch', 'as_map', 'layer_moments', 'Statistics', 'Observer',
-           'Sums', 'Pass', 'observe', 'targets', 'refuse_networks', 'save_observer', 'load_observer']
+           'Sums', 'Pass', 'observe', 'targets', 'refuse_networks', 'NearChance', 'at_chance', 'able', 'doubt_of',
+           'save_observer', 'load_observer']
 
 # %% ../nbs/concepts/03_observers.ipynb #09e7b5bd
 import contextlib
@@ -182,6 +183,31 @@ def refuse_networks(observers:list):
         if isinstance(o, nn.Module):
             is_a = f'a {type(o).__name__} is a network, not an observer'
             raise TypeError(f'{is_a}: `observe(network, images)` makes it one')
+
+# %% ../nbs/concepts/03_observers.ipynb #634b11c8
+class NearChance(ValueError):
+    "Too few observers that have learned something"
+
+def at_chance(accuracy:float|None, classes:int)->bool:
+    "Whether a share of right answers is hardly more than a guess gives; not known is not at chance"
+    return accuracy is not None and accuracy <= 1.2/classes
+
+def able(
+    observers:list, # of `Observer`
+    classes:int
+)->list: # in the same order
+    "The observers that have learned something; `NearChance` if they are fewer than half"
+    bad = [o for o in observers if at_chance(o.accuracy, classes)]
+    if 2*len(bad) <= len(observers): return [o for o in observers if not at_chance(o.accuracy, classes)]
+    found = ', '.join(f'observer {o.name} has {o.accuracy:.1%} of the test images right' for o in bad)
+    advice = ('it more epochs (observer_epochs) or another network' if len(bad) == 1
+        else 'them more epochs (observer_epochs) or name other networks')
+    raise NearChance(f'{found}, {1/classes:.1%} would be chance: give {advice}')
+
+def doubt_of(name:str, accuracy:float|None, classes:int)->str:
+    "One sentence about an observer that is left out; '' for the others"
+    if not at_chance(accuracy, classes): return ''
+    return f'{name} has {accuracy:.1%} of the test images right, where a guess has {1/classes:.1%}: it is left out'
 
 # %% ../nbs/concepts/03_observers.ipynb #8d654aa4
 def save_observer(obs:Observer, path:str|PathLike, **card):

@@ -7,6 +7,7 @@ __all__ = ['Slimming', 'scales', 'lasso', 'train_sparse', 'kept', 'narrow', 'les
            'mean_sd', 'measure', 'bars', 'summary', 'figure']
 
 # %% ../nbs/experiments/16_slimming.ipynb #529be858
+from collections.abc import Iterable,Sequence
 from copy import deepcopy
 from functools import partial
 from math import ceil,prod
@@ -14,13 +15,13 @@ from math import ceil,prod
 import matplotlib.pyplot as plt
 import torch
 from .augment import crop
-from .core import Recipe,checksum,recipe,seed_of
+from .core import Objective,Recipe,checksum,recipe,seed_of
 from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,Score,equivalent_ipc,labelled,own_labels,training_set
 from .keeper import Keeper,code_roots,forget,kept_set,observed,trained
 from .models import create,parameter_count
-from .recipes import sized_study
+from .recipes import Study,sized_study
 from .report import percent
 from .soft_labels import fixed,label_bytes,mse_gt
 from .synthesis import synthesize
@@ -46,7 +47,7 @@ def scales(net:nn.Module)->dict:
     "{name of a BatchNorm layer: its scales}, in the order of the network"
     return {k:m.weight for k,m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
 
-def lasso(net, penalty:float, objective=hard):
+def lasso(net:nn.Module, penalty:float, objective:Objective=hard)->Objective:
     "`objective` plus `penalty` times the L1 norm of the scales of `net` (Liu et al. 2017, Eq. 1)"
     mine = list(scales(net).values())
     def penalised(*args): return objective(*args) + penalty*sum(g.abs().sum() for g in mine)
@@ -123,7 +124,7 @@ def healed(
     return fit(deepcopy(net), images, training, seed, objective, **how)[0]
 
 # %% ../nbs/experiments/16_slimming.ipynb #7d815f0a
-def teachers(study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
+def teachers(study:Study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
     "The observers of a `recipes.Study`, trained on `images` and measured"
     c,h,_ = images.shape
     steps = study.squeeze.epochs*ceil(len(images)/study.squeeze.batch)
@@ -137,7 +138,7 @@ def teachers(study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
     return [one(o) for o in study.observers]
 
 # %% ../nbs/experiments/16_slimming.ipynb #2ddf7f9f
-def set_of(study, images:ImageSet, observers:list, ipc:int, seed:int, keep:Keeper=forget)->CondensedSet:
+def set_of(study:Study, images:ImageSet, observers:list, ipc:int, seed:int, keep:Keeper=forget)->CondensedSet:
     "What loop 1 makes of `images` with these observers"
     s = study.synthesis
     steps = s.steps*(ceil(len(images.classes)*ipc/s.batch) if s.batch else 1)
@@ -145,7 +146,7 @@ def set_of(study, images:ImageSet, observers:list, ipc:int, seed:int, keep:Keepe
     return kept_set(keep, make, study.key, images.checksum, ipc, seed, work=steps)
 
 # %% ../nbs/experiments/16_slimming.ipynb #49c1803a
-def rivals(condensed:CondensedSet, images:ImageSet, observers, seed:int)->dict:
+def rivals(condensed:CondensedSet, images:ImageSet, observers:list, seed:int)->dict:
     "{name: set}: the condensed one with soft labels, as many real images with such labels, more without in equal bytes"
     size = dict(images=condensed.x.nbytes, labels=label_bytes('fixed', len(condensed), condensed.classes, 0))
     n = int(equivalent_ipc(Score((), bytes=size), condensed.classes, prod(images.shape)))
@@ -173,7 +174,7 @@ def _one_run(images, test, ipcs, ratios, recipe, plan, seed, keep)->dict:
     return out
 
 # %% ../nbs/experiments/16_slimming.ipynb #308b6667
-def mean_sd(values)->dict:
+def mean_sd(values:Iterable)->dict:
     "Values of several runs with mean, standard deviation and n, for a row of results"
     s = Score(tuple(values))
     return dict(accuracies=list(s.accuracies), mean=s.mean, sd=s.sd, n=s.n)
@@ -182,12 +183,12 @@ def mean_sd(values)->dict:
 def measure(
     images:ImageSet, # for training
     test:ImageSet,
-    ipcs=(1, 10), # sizes of the condensed sets
-    ratios=(.5, .7, .9),
+    ipcs:Sequence[int]=(1, 10), # sizes of the condensed sets
+    ratios:Sequence[float]=(.5, .7, .9),
     runs:int=3, # whole runs, seeds `seed`, `seed`+1, ...
     recipe:Slimming=Slimming(),
     method:str='edc', preset:str='small', seed:int=0,
-    out=None # a folder: its parts are kept there, and a measurement that was killed goes on from them
+    out:str|None=None # a folder: its parts are kept there, and a measurement that was killed goes on from them
 )->dict: # one row of results
     "Slim networks at every ratio and heal them with condensed and with real images (EDC, Fig. 4, left)"
     def plan(ipc): return sized_study(images.name, ipc, method, preset, images.shape[-1])

@@ -105,6 +105,7 @@ def upright(im:Image.Image)->Image.Image:
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im.convert('L' if im.mode in ('1', 'L') else 'RGB')
 
+# %% ../nbs/library/04_sources.ipynb #e0a78027
 fit_names = ('crop', 'squash')
 
 def fitted(
@@ -165,11 +166,7 @@ def _digest(path):
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/library/04_sources.ipynb #7baf5e0f
-def digests(
-    root, # folder
-    paths # of files, below `root`
-)->list[str]:
-    "sha256 of each file's content; a file with the size and times of an earlier reading is not read again"
+def _digested(root, paths)->list[str]:
     places,full = _places(root),{p:os.path.join(root, p) for p in paths}
     known,rows = {**_noted(places[1]), **_noted(places[0])},{p:[*_stamp(f), None] for p,f in full.items()}
     for p,row in rows.items():
@@ -183,6 +180,23 @@ def digests(
     new = {p:rows[p] for p in stale if max(rows[p][1:3]) < old}
     if new: _note(places, known | new)
     return [rows[p][3] for p in paths]
+
+# %% ../nbs/library/04_sources.ipynb #2fb78361
+_many = 50_000                                                          # files whose digests stand in one file
+
+def digests(
+    root, # folder
+    paths # of files, below `root`
+)->list[str]:
+    "sha256 of each file's content; a file with the size and times of an earlier reading is not read again"
+    if len(paths) <= _many: return _digested(root, paths)
+    out,by_folder = [None]*len(paths),{}
+    for i,p in enumerate(paths): by_folder.setdefault(os.path.dirname(p), []).append(i)
+    for d,at in by_folder.items():
+        found = _digested(os.path.join(root, d), [os.path.basename(paths[i]) for i in at])
+        for i,o in zip(at, found): out[i] = o
+    return out
+
 
 # %% ../nbs/library/04_sources.ipynb #c4bdcfe2
 def _read(path, size, fit='crop'):
@@ -215,8 +229,10 @@ class ImageFiles:
     def checksum(self)->str:
         "sha256 of relative paths, contents of the files and image size; each content is read only once (`digests`)"
         with guard(self.root): content = digests(self.root, self.paths)
-        lines = [f'{p} {d}' for p,d in zip(self.paths, content)] + [f'{self.size} {self.fit}']
-        return hashlib.sha256('\n'.join(lines).encode(errors='surrogateescape')).hexdigest()
+        h = hashlib.sha256()
+        for p,d in zip(self.paths, content): h.update(f'{p} {d}\n'.encode(errors='surrogateescape'))
+        h.update(f'{self.size} {self.fit}'.encode())
+        return h.hexdigest()
 
     def __getitem__(self, idx)->Tensor:
         rows = self._rows(idx)

@@ -59,11 +59,20 @@ def averaged(net:nn.Module, decay:float, buffers:str='live')->AveragedModel:
     return ema
 
 # %% ../nbs/library/14_train.ipynb #fc6828da
+def _both(ema, net)->tuple:
+    "Weights and buffers of the average and of `net`; looked up once, since the search takes longer than the average"
+    if getattr(ema, 'found', (None,))[0] is not net:
+        pair = ema.module, net
+        # past `nn.Module`, which would make the network a part of the average
+        object.__setattr__(ema, 'found', (net, [list(m.parameters()) for m in pair], [list(m.buffers()) for m in pair]))
+    return ema.found[1:]
+
 @torch.no_grad()
 def follow(ema:AveragedModel, net:nn.Module):
     "Move the average one step towards the weights of `net`"
-    ema.multi_avg_fn(list(ema.module.parameters()), list(net.parameters()), None)
-    for old,new in zip(ema.module.buffers(), net.buffers()):
+    weights,buffers = _both(ema, net)
+    ema.multi_avg_fn(*weights, None)
+    for old,new in zip(*buffers):
         if ema.use_buffers: ema.multi_avg_fn([old], [new], None)
         else: old.copy_(new)
 

@@ -6,6 +6,7 @@
 __all__ = ['shelf', 'list', 'path', 'load', 'sheet', 'admit']
 
 # %% ../nbs/library/21_zoo.ipynb #de0387a3
+from os import PathLike
 from pathlib import Path
 
 import dc_nb
@@ -33,12 +34,8 @@ def load(
     return CondensedSet.load(path(name))
 
 # %% ../nbs/library/21_zoo.ipynb #946f789e
-def sheet()->list: # of dicts
-    "One row for each set, from its card: images a class, labels, kilobytes, accuracies"
-    return [_row_of(name, load(name)) for name in list()]
-
 def _percent(score:dict)->str:
-    "'91.0 ± .4 (n=3)' of a card's score"
+    "'91.0 ± 0.4 (n=3)' of a card's score"
     sd = '' if score.get('sd') is None else f" ± {100*score['sd']:.1f}"
     return f"{100*score['mean']:.1f}{sd} (n={score['n']})"
 
@@ -47,6 +44,9 @@ def _scores_of(meta:dict)->tuple:
     found = meta.get('scores') or meta.get('averages') or {}
     return (found.get(meta.get('member', meta.get('method'))), found.get('random'),
         f"{meta.get('ipc')} images" if 'scores' in meta else f"1 to {meta.get('ipc')}")
+
+# %% ../nbs/library/21_zoo.ipynb #ef6acbfb
+def _table_bytes(made:CondensedSet)->int: return 0 if made.table is None else made.table.nbytes
 
 def _row_of(name:str, made:CondensedSet)->dict:
     "What the card of a set says, for people"
@@ -58,23 +58,29 @@ def _row_of(name:str, made:CondensedSet)->dict:
         'student':m['student'],
         'accuracy, %':_percent(mine), 'random, %':_percent(rand), 'scale':m['scale'], 'real images of these bytes':same}
 
-def _table_bytes(made:CondensedSet)->int: return 0 if made.table is None else made.table.nbytes
+def sheet()->list: # of dicts
+    "One row for each set, from its card: images a class, labels, kilobytes, accuracies"
+    return [_row_of(name, load(name)) for name in list()]
 
 # %% ../nbs/library/21_zoo.ipynb #8f3d58ea
 _asked = ('data', 'method', 'student', 'scale', 'recipe', 'commit', 'licence')
 
+def _lacks(meta:dict)->list:
+    "What a user must know and the card does not say"
+    mine,rand,_ = _scores_of(meta)
+    lacks = [k for k in _asked if not meta.get(k)]
+    return lacks + ['what students reached']*(not mine) + ['what random images gave']*(not rand)
+
+# %% ../nbs/library/21_zoo.ipynb #189abd6d
 def admit(
-    file, # a set that a run has left
+    file:str|PathLike, # a set that a run has left
     name:str, # its name on the shelf
     to:Path=shelf,
 )->Path: # of the file on the shelf
     "Put a set on the shelf; `ValueError` says what its card lacks"
     made = CondensedSet.load(file)
-    mine,rand,_ = _scores_of(made.meta)
-    lacks = [k for k in _asked
-        if not made.meta.get(k)] + ['what students reached']*(not mine) + ['what random images gave']*(not rand)
-    if lacks:
-        raise ValueError(f"the card of {file} does not say {', '.join(map(str, lacks))}: "
+    if lacks := _lacks(made.meta):
+        raise ValueError(f"the card of {file} does not say {', '.join(lacks)}: "
             "only sets of finished runs come into the zoo")
     if made.meta.get('dirty'):
         raise ValueError(f"{file} was made with changes that are in no commit: run it again from a clean checkout")

@@ -1,6 +1,7 @@
 """Runs all stages of small runs in children of one process that has imported everything: they start in milliseconds and can be killed.
 
-Reads commands as JSON lines, answers each with a line. A child works on the caches in FOLDER and writes FOLDER.set and FOLDER.set.json."""
+Reads commands as JSON lines, answers each with a line. A child works on the caches in FOLDER and writes FOLDER.set and FOLDER.set.json;
+or it does what somebody types in FOLDER (`words`)."""
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,7 @@ import torch
 torch.set_num_threads(1)
 
 from dc_nb import ablation_runs, edc_runs, matching_runs, trajectory_runs       # they register their families
+from dc_nb.cli import main
 from dc_nb.edc_runs import synthesis
 from dc_nb.experiments import append_row, check, families
 from dc_nb.rehearsal import family_of
@@ -36,8 +39,16 @@ def work(kind, parameters, folder):
     append_row(f'{folder}/rows.jsonl', row)
 
 
-def child(kind, parameters, folder, largest=None):
-    "Fork; the child leaves its output in FOLDER.PID.log; `largest` file in bytes that it may write"
+def typed(words, folder):
+    "What a person types in `folder`; of what lies beside this file it knows nothing"
+    os.chdir(folder)
+    sys.path.pop(0)
+    os.environ['PYTHONPATH'] = str(Path(__file__).resolve().parents[1])
+    main(words, prog_name='dc_nb')
+
+
+def child(act, folder, largest=None):
+    "Fork and act; the child leaves its output in FOLDER.PID.log; `largest` file in bytes that it may write"
     pid = os.fork()
     if pid: return pid
     log = os.open(f'{folder}.{os.getpid()}.log', os.O_WRONLY | os.O_CREAT)
@@ -47,8 +58,9 @@ def child(kind, parameters, folder, largest=None):
     if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     code = 1
     try:
-        work(kind, parameters, folder)
+        act()
         code = 0
+    except SystemExit as e: code = e.code or 0
     except BaseException: traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -94,7 +106,8 @@ def signalled(pid, folder, name, after):
 
 for line in sys.stdin:
     c = json.loads(line)
-    start = lambda: child(c['kind'], c['parameters'], c['folder'], c.get('largest'))
+    act = partial(typed, c['words'], c['folder']) if 'words' in c else partial(work, c['kind'], c['parameters'], c['folder'])
+    start = lambda: child(act, c['folder'], c.get('largest'))
     if 'pattern' in c: out = killed(start(), c['folder'], c['pattern'], c['delay'])
     elif 'signal' in c: out = signalled(start(), c['folder'], c['signal'], c['after'])
     else: out = [ended(pid, c['folder']) for pid in [start() for _ in range(c.get('copies', 1))]]

@@ -7,6 +7,7 @@ from functools import partial
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from conftest import ALL
 from dc_nb import continual,robustness,slimming
 from dc_nb.coresets import random
 from dc_nb.data import toy
@@ -133,8 +134,20 @@ tiny = dict(slimming=partial(slimming.measure, ipcs=(1,), ratios=(.9,), runs=1, 
     continual=partial(continual.measure, ipc=1, steps=2, runs=1, updates=3),
     robustness=partial(robustness.measure, ipc=1, curve=(.05,), most=4, runs=1))
 
+@pytest.fixture
+def hurried(monkeypatch):
+    "Studies of a few steps; with DC_NB_ALL=1 those of the preset"
+    if ALL: return
+    few = dict(observers=('convnet_d1',), squeeze__epochs=1, synthesis__steps=2)
+    def one(*of, plan=sized_study): return plan(*of).but(protocol__training__epochs=2, **few)
+    def both(*of, plan=continual.both_studies):
+        edc,idc = plan(*of)
+        return edc.but(**few), idc.but(matching__rounds=1)
+    for m in (slimming, robustness): monkeypatch.setattr(m, 'sized_study', one)
+    monkeypatch.setattr(continual, 'both_studies', both)
+
 @pytest.mark.parametrize('name', tiny)
-def test_the_row_of_a_tiny_run(name):
+def test_the_row_of_a_tiny_run(name, hurried):
     "It is JSON, every number is of one run, a figure and a table can be made of it, and one seed gives one row"
     made = (toy(classes=4, n=6), toy(classes=4, n=2, split='test'))
     data,test = [replace(o, name='digits') for o in made]      # the recipes go by this name

@@ -1,14 +1,10 @@
 "What CONTRIBUTING.md shows works as it stands, in this process and from the command line in a new folder"
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from dc_nb.ablations import ablations,mdc_ablations
 from dc_nb.data import datasets
 from dc_nb.models import models
@@ -40,13 +36,15 @@ def folder(tmp_path):
     (tmp_path/'my_ideas.py').write_text(witness + '\n'.join(blocks('python', TEXT.split('## A family of methods')[0])))
     return tmp_path
 
-def typed(folder, *words, fails=False):
-    "What a person types in `folder`; dc_nb is not in it"
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', TQDM_DISABLE='1')
-    r = subprocess.run([sys.executable, '-c', 'import sys; sys.path.pop(0); from dc_nb.cli import main; main()',
-        *words], cwd=folder, env=env, capture_output=True, text=True)
-    assert bool(r.returncode) == fails, r.stdout+r.stderr
-    return r.stdout+r.stderr
+@pytest.fixture
+def typed(server, folder):
+    "typed(*words): what a person types in `folder`, in a fork of a process that has imported dc_nb; dc_nb is not in the folder"
+    def ask(*words, fails=False):
+        print(json.dumps(dict(words=words, folder=str(folder))), file=server.stdin, flush=True)
+        r, = json.loads(server.stdout.readline())
+        assert bool(r['code']) == fails, r['log']
+        return r['log']
+    return ask
 
 def of_own(command):
     "The command, small; what it says itself comes last"
@@ -55,9 +53,9 @@ def of_own(command):
     return kind,['run', kind, *SMALL[kind], *words, *few]
 
 @pytest.mark.parametrize('command', [c.strip() for c in blocks('sh')])
-def test_every_command_runs_from_a_new_folder(folder, command):
+def test_every_command_runs_from_a_new_folder(folder, typed, command):
     kind,words = of_own(command)
-    typed(folder, *words)
+    typed(*words)
     row = json.loads((folder/'out'/'latest'/'row.json').read_text())
     assert row['run'] == kind
     if 'ablation' in words:
@@ -70,18 +68,18 @@ def test_every_command_runs_from_a_new_folder(folder, command):
         assert row['student'] == 'my_ideas:two_layers' and list(row['observers']) == ['my_ideas:two_layers',
             'convnet_d1']
 
-def test_a_file_imports_nothing(folder):
+def test_a_file_imports_nothing(folder, typed):
     """A set of somebody's own method: it can be looked at, and is evaluated by its own protocol only where the person
     names that method"""
-    typed(folder, 'run', 'edc', *SMALL['edc'], '--method', 'my_ideas:edc_smooth', '--regime', 'hard')
+    typed('run', 'edc', *SMALL['edc'], '--method', 'my_ideas:edc_smooth', '--regime', 'hard')
     file, = (folder/'out'/'latest').resolve().glob('*.safetensors')
     (folder/'imported').unlink()
-    typed(folder, 'show', str(file))
-    typed(folder, 'verify', str(file))
+    typed('show', str(file))
+    typed('verify', str(file))
     judge = 'evaluate', str(file), '--seeds', '1', '--epochs', '1'
-    assert 'the file names the method my_ideas:edc_smooth' in typed(folder, *judge, fails=True)
+    assert 'the file names the method my_ideas:edc_smooth' in typed(*judge, fails=True)
     assert not (folder/'imported').exists()
-    typed(folder, *judge, '--network', 'my_ideas:edc_smooth', '--regime', 'hard')
+    typed(*judge, '--network', 'my_ideas:edc_smooth', '--regime', 'hard')
     assert (folder/'imported').exists()
 
 @pytest.mark.parametrize('words,says', [(('edc', '--method', 'my_ideas:nothing'), "no attribute 'nothing'"),
@@ -89,5 +87,5 @@ def test_a_file_imports_nothing(folder):
     (('edc', '--dataset', 'no_ideas:x'), "No module named 'no_ideas'"),
     (('mdc', '-p', 'ablation', 'my_ideas:smooth'), 'smooth is a SynthesisRecipe'),
     (('mdc', '--method', 'my_ideas:edc_smooth'), 'of another family')])
-def test_what_cannot_be_used_is_said(folder, words, says):
-    assert says in typed(folder, 'run', *words, fails=True)
+def test_what_cannot_be_used_is_said(typed, words, says):
+    assert says in typed('run', *words, fails=True)

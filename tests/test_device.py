@@ -2,8 +2,6 @@
 
 What a GPU adds, other rounding, only a GPU can show."""
 import json
-import os
-from functools import lru_cache, partial
 
 import matplotlib
 import numpy as np
@@ -11,22 +9,14 @@ import pytest
 import torch
 
 import device
-from conftest import ROOT, TINY, TINY_ABLATION, TINY_MDC, TINY_MTT
-from dc_nb.augment import crop, cutmix, cutmix_labels, draw, flip, views
+from conftest import ALL, ROOT, TINY, TINY_ABLATION, TINY_MDC, TINY_MTT
+from dc_nb.augment import draw, views
 from dc_nb.core import drive, flatten, stream
 from dc_nb.data import CondensedSet, toy
 from dc_nb.door import condense
 from dc_nb.experiments import ParameterError, check
 from dc_nb.edc_runs import Edc
-from dc_nb.gradient_matching import Images, Matching, begin
-from dc_nb.models import create
-from dc_nb.multisize import Multisize, riders
-from dc_nb.observers import Pass, Statistics, observe
-from dc_nb.recipes import MatchingStudy, matching_sizes, named
-from dc_nb.soft_labels import Labelling, mse_gt, regimes
-from dc_nb.synthesis import Synthesis
-from dc_nb.train import Fit, Training
-from dc_nb.trajectory_matching import Expert, Trajectories, TrajectoryRecipe, begin as start_of, packed
+from loops import LOOPS, WAITS, labelling
 
 device.available()
 OTHER = device.NAME
@@ -60,61 +50,6 @@ def test_copies_that_do_not_wait_are_not_counted():
 
 # --- the loops
 
-@lru_cache
-def bench(where):
-    "Data and two observers on a device"
-    data = toy().to(where)
-    return data, tuple(observe(network(where, 'wrn_16_2', s), data, Statistics(views=(flip,))) for s in (0, 1))
-
-def network(where, name='convnet_d1', seed=0):
-    data = toy()
-    return create(name, 3, 8, 1, data.mean, data.std, seed=seed).to(where)
-
-TRAINING = Training(epochs=3, batch=10, views=(partial(crop, scale=(.5, 1.)), flip, cutmix), ema=.9, optimiser=partial(torch.optim.AdamW, lr=1e-3), decay_all=False)
-PLAIN = TRAINING.but(views=(cutmix_labels,), ema=None, optimiser=partial(torch.optim.SGD, lr=.1, momentum=.9))
-
-def fitting(where, training=TRAINING, regime=None, name='convnet_d1'):
-    data,observers = bench(where)
-    more = [regimes[regime](mse_gt, data, [o.net for o in observers], training, 0)] if regime else []
-    return Fit(network(where, name), data, training, 0, *more)
-
-def labelling(where, path=None): return Labelling(bench(where)[0], [o.net for o in bench(where)[1]], TRAINING, 0, path, together=20)
-def passing(where): return Pass(network(where, 'wrn_16_2'), bench(where)[0], Statistics(views=(flip,), batch=10), 0)
-def synthesis(where, method='edc'): return Synthesis(named[method].synthesis.but(steps=6), *bench(where), 2, 0)
-
-def matching(where, method='idc', batched=True, **extra):
-    "One set; with choices in `extra` the four methods of a comparison"
-    data,_ = bench(where)
-    m = matching_sizes['small'](named[method], 3).matching
-    recipe = m.but(factor=1, steps=3, rounds=3, learn=min(m.learn, 64), extra=None)
-    members = riders(recipe, data, 3, 0, extra=Multisize(period=1, **extra)) if extra else dict(set=Images(recipe, begin(recipe, data, 2, 0), data))
-    return Matching(recipe, data, members, 0, batched)
-
-def trajectory(where, **kw):
-    "A recipe of loop 3 and what its experts left"
-    r = TrajectoryRecipe(network='convnet_d1', experts=2, latest=2, span=1, steps=3, batch=4, iterations=9, round=1)
-    r = r.but(expert__epochs=2, expert__batch=10, **kw)
-    w = packed(network('cpu'))
-    return r, [[(w*(1+t/20+i/50)).to(where) for t in range(r.horizon+1)] for i in range(2)]
-
-def expert(where): return Expert(trajectory(where)[0], bench(where)[0], 0)
-
-def trajectories(where, **kw):
-    data,(r,experts) = bench(where)[0], trajectory(where, **kw)
-    return Trajectories(r, data, start_of(r, data, 3, 0), experts, 0)
-
-LOOPS = {f'student, {r} labels':partial(fitting, regime=r) for r in regimes} | {'student, mixed labels':partial(fitting, training=PLAIN),
-    'student, averaged buffers':partial(fitting, training=TRAINING.but(buffers='averaged'), name='wrn_16_2'), 'statistics':passing, 'label table':labelling}
-LOOPS |= {f'synthesis, {k}':partial(synthesis, method=k) for k,s in named.items() if hasattr(s, 'synthesis') and s.synthesis.steps and 'config' not in k}
-LOOPS |= {f'matching, {k}, {"all classes at once" if b else "class by class"}':partial(matching, method=k, batched=b) for k,s in named.items() if isinstance(s, MatchingStudy) for b in (True, False)}
-LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v) for k,v in {'':{}, ', class-wise':dict(class_wise=True), ', common':dict(common=True), ', late':dict(at_once=False)}.items()}
-
-LOOPS |= {'expert of a trajectory':expert} | {f'trajectories{k}':partial(trajectories, **v) for k,v in {'':{}, ', whole graph':dict(memory='all'), ' and MDC':dict(extra=Multisize(period=1))}.items()}
-
-# waits of one step: a table is written on the host, and eigenvalues wait for their check
-eigen = {('index of a mask', 'synthesis.densification'):3, ('_linalg_eigh', 'synthesis.densification'):3, ('index_put of a mask', 'elsewhere'):3}
-WAITS = {'label table':{('copy to the host', 'soft_labels.label_views'):1}, 'synthesis, gvbsm':eigen}
-
 def differences(a, b):
     a,b = flatten(a), flatten(b)
     assert a.keys() == b.keys()
@@ -141,7 +76,7 @@ def test_trajectories_give_the_numbers_of_the_cpu(name):
 
 @pytest.mark.parametrize('name', views)
 def test_a_view_does_not_wait(name):
-    "torchvision's RandAugment makes its own matrices and masks, on the host"
+    "RandAugment works on the host"
     x,y = torch.rand(6, 3, 32, 32, generator=stream(0, 'x')), torch.arange(6) % 3
     def seen(where):
         view = draw((views[name],), 6, stream(1, name))
@@ -150,7 +85,7 @@ def test_a_view_does_not_wait(name):
     with device.watched() as waits: theirs = seen(OTHER)
     waits = {k:v for k,v in waits.items() if k[1] != 'elsewhere'}               # the two lines above
     assert all(a.equal(b.cpu()) for a,b in zip(ours, theirs))
-    assert not waits or name == 'randaugment' and set(waits) == {('copy to the device', 'augment.randaugment.apply')}
+    assert not waits or name == 'randaugment' and set(waits) == {('copy to the host', 'augment.randaugment.apply')}
 
 
 class Enough(Exception): "The process ends here"
@@ -190,7 +125,7 @@ def executed(kind, folder, **parameters):
 
 RUNS = [('edc', dict(TINY, equal_bytes=True)), ('mdc', TINY_MDC),
     pytest.param('mtt', TINY_MTT, marks=pytest.mark.xfail(strict=True, reason='trajectory_runs.Kept asks safetensors for a device that it may not know'))]
-if 'DC_NB_ALL' in os.environ:                                       # half a minute each
+if ALL:                                                             # half a minute each
     RUNS += [('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
         ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2', iterations=None)), ('ablation', TINY_ABLATION)]
 

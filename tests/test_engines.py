@@ -117,7 +117,10 @@ def meanwhile(act, folder, pattern):
         return did
     return end
 
-@pytest.mark.parametrize('kind,pattern', [('edc', 'network-*.part'), ('edc', 'observer-*.part'), ('edc', 'batch-*.part'), ('edc', 'labels-*.part'), ('edc', 'student-*.part'), ('mdc', 'sets-*.part'), ('mtt', 'set-*.part')])
+LOST = [('edc', 'batch-*.part'), ('mdc', 'sets-*.part')]
+MORE = [('edc', 'network-*.part'), ('edc', 'observer-*.part'), ('edc', 'labels-*.part'), ('edc', 'student-*.part'), ('mtt', 'set-*.part')]
+
+@pytest.mark.parametrize('kind,pattern', LOST + [pytest.param(*o, marks=pytest.mark.slow) for o in MORE])
 def test_a_killed_worker(tmp_path, joined, alone, kind, pattern):
     def kill():
         for pid in (pid for node in joined.list_all_nodes() for pid in at_work(node)):

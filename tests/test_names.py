@@ -6,7 +6,7 @@ from pkgutil import iter_modules
 import dc_nb
 
 LEFT = {
-    'load': {'data', 'zoo'}, 'judged': {'door', 'matching_recipes'}, 'fitted': {'models', 'sources'}, 'results': {'edc_runs', 'report'},
+    'load': {'data', 'zoo'}, 'judged': {'door', 'matching_recipes'}, 'fitted': {'layers', 'sources'}, 'results': {'edc_runs', 'report'},
     'student': {'evaluation', 'students'},
     # the same parts of each loop
     'begin': {'gradient_matching', 'synthesis', 'trajectory_matching'}, 'advance': {'gradient_matching', 'trajectory_matching'},

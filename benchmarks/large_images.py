@@ -1,0 +1,85 @@
+"""ImageNet-1k's whole chain on a made-up folder: time an image by stage, and memory, which must stay below 2 GB.
+
+    python benchmarks/large_images.py [--classes 1000] [--images 4] [--side 64] [--observers A,B] [--labellers A] [--json]
+
+Nobody trains the observers, so the accuracies mean nothing. The paths are those of a run: a folder of JPEGs that stay files,
+some of its classes, a stream, statistics, synthesis in batches of 80, stored labels by four of five observers, a student.
+"""
+import argparse,json,os,resource,sys,tempfile,time
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault('TQDM_DISABLE', '1')
+import torch
+from PIL import Image
+from dc_nb.data import load
+from dc_nb.edc_runs import Edc,EdcRun,observer,synthesis,untrained
+from dc_nb.experiments import check
+from dc_nb.folders import from_stream
+from dc_nb.stages import chain
+
+five = ('resnet18', 'mobilenet_v2', 'efficientnet_b0', 'shufflenet_v2_x0_5', 'alexnet')
+options = argparse.ArgumentParser()
+options.add_argument('--classes', type=int, default=1000)
+options.add_argument('--images', type=int, default=4, help='of each class; the recipe starts from four crops an image')
+options.add_argument('--side', type=int, default=64)
+options.add_argument('--observers', default=','.join(f'torchvision/{o}' for o in five))
+options.add_argument('--labellers', default=','.join(f'torchvision/{o}' for o in five if o != 'efficientnet_b0'))
+options.add_argument('--json', action='store_true')
+o = options.parse_args()
+found = []
+
+def picture(c, i):
+    "A coarse pattern of the class, with noise of its own"
+    g = torch.Generator().manual_seed(c)
+    x = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4, generator=g), size=(o.side, o.side), mode='bilinear')[0]
+    x = .8*x + .2*torch.rand(3, o.side, o.side, generator=torch.Generator().manual_seed(1000*c+i))
+    return Image.fromarray(x.mul(255).byte().permute(1, 2, 0).numpy())
+
+def said(what, seconds, images):
+    "Note the time an image and the largest memory until now"
+    row = dict(stage=what, images=images, ms_an_image=round(1000*seconds/images, 3),
+        peak_GB=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20, 2))
+    found.append(row)
+    if not o.json: print(f"{what:<44} {images:>7} images {row['ms_an_image']:>9.3f} ms each, {row['peak_GB']:.2f} GB", flush=True)
+
+def timed(what, f, images):
+    "Call `f` and note it; its value"
+    t = time.perf_counter()
+    value = f()
+    said(what, time.perf_counter()-t, images(value) if callable(images) else images)
+    return value
+
+def make(root):
+    for part,n in dict(train=o.images, val=1).items():
+        for c in range(o.classes):
+            (root/part/f'n{c:08}').mkdir(parents=True)
+            for i in range(n): picture(c, i+1000*(part == 'val')).save(root/part/f'n{c:08}'/f'{i}.JPEG')
+
+def chain_of(root, out):
+    "The stages of a run of the recipe for ImageNet-1k, one after the other"
+    few = dict(ipc=1, iterations=2, epochs=1, seeds=1, ceiling=False, student='convnet_d1')
+    run = EdcRun(check(dict(few, dataset='imagenet1k', root=str(root), size=o.side, preset='paper',
+        observers=o.observers, labellers=o.labellers, out=str(out)), Edc))
+    run.network = partial(untrained, run)
+    images,n = len(run.train), o.classes
+    for name in run.study.observers: timed(f'statistics, {name}', lambda: run.get(observer(run, name)), images)
+    timed('synthesis, 2 steps', lambda: run.get(synthesis(run)), n)
+    last = run.mine()[0]
+    table = next(s for s in chain(last) if s.kind == 'labels')
+    timed(f'stored labels, {len(run.teachers)} networks, 1 epoch', lambda: run.get(table), n)
+    timed('student, 1 epoch and its test', lambda: run.get(last), n)
+
+with tempfile.TemporaryDirectory() as d:
+    root = Path(d)/'images'
+    timed('made', lambda: make(root), o.classes*(o.images+1))
+    ds = timed('listed', lambda: load('imagenet1k', root, size=o.side), len)
+    timed('some classes, in memory', lambda: load(f'imagenet1k[:{min(100, o.classes)}]', root, size=o.side), len)
+    rows = (dict(image=picture(c, 0), label=c) for c in range(min(200, o.classes)))
+    timed('a stream into a folder', lambda: from_stream(rows, Path(d)/'stream', size=o.side//2), min(200, o.classes))
+    timed('digests, first reading', lambda: ds.checksum, len(ds))
+    timed('digests, known', lambda: load('imagenet1k', root, size=o.side).checksum, len(ds))
+    timed('decoded', lambda: [ds.take(i) for i in torch.arange(len(ds)).split(64)], len(ds))
+    chain_of(root, Path(d)/'out')
+if o.json: print(json.dumps(found))
+if found[-1]['peak_GB'] > 2: sys.exit('more than 2 GB')

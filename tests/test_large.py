@@ -1,0 +1,84 @@
+"Folders that do not fit in memory: some of their classes, streams, and the whole chain of ImageNet-1k below 2 GB"
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import ROOT
+from dc_nb import sources
+from dc_nb.data import DataError,ImageFiles,load
+from dc_nb.edc_runs import Edc,EdcRun
+from dc_nb.experiments import check
+from dc_nb.folders import from_stream
+
+def draw(path, level, side=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (side, side), (level,)*3).save(path)
+
+@pytest.fixture
+def animals(tmp_path):
+    for part,n in dict(train=3, test=2).items():
+        for c,name in enumerate(('ant', 'bee', 'cat', 'dog')):
+            for i in range(n): draw(tmp_path/part/name/f'{i}.png', 50*c+i)
+    return tmp_path
+
+def test_only_the_chosen_classes_are_read(animals, monkeypatch):
+    read,seen = sources._read,[]
+    monkeypatch.setattr(sources, '_read', lambda path, *more: seen.append(os.path.basename(os.path.dirname(path))) or read(path, *more))
+    part = load(animals, classes='cat,0', size=8)
+    # the normalisation is that of all classes, so it looks at some of all
+    assert sorted(seen[-6:]) == ['ant']*3 + ['cat']*3
+    assert part.classes == ('cat', 'ant') and part.y.tolist() == [0]*3 + [1]*3
+    assert torch.equal(part.x, load(animals).by_class('cat', 'ant').x) and part.mean == load(animals).mean
+    assert load(animals, split='test', classes='cat,0').classes == part.classes
+
+@pytest.mark.parametrize('bad,says', [('[0:9]', 'must lie in 0:4'), ('[emu]', "has no class 'emu'"), ('[1,bee]', 'twice'),
+    ('[2:2]', 'must lie in')])
+def test_classes_that_are_not_there(animals, bad, says):
+    with pytest.raises(DataError, match=says.replace('[', '\\[')): load(f'{animals}{bad}')
+
+def test_a_run_on_some_classes(tmp_path):
+    "Its data have another name and another digest, so no number of it is one of the whole set"
+    part,whole = [EdcRun(check(dict(dataset=d, ipc=1, out=str(tmp_path)), Edc)) for d in ('digits[0:3]', 'digits')]
+    assert part.train.classes == ('0', '1', '2') == part.test.classes and part.train.name == 'digits[0:3]'
+    assert part.source != whole.source and part.id != whole.id
+
+def test_a_stream_may_break_at_any_row(tmp_path):
+    "Whatever the row, the next call goes on, and the folder is that of a stream that did not break"
+    def rows(stop=None):
+        for i in range(7):
+            if i == stop: raise ConnectionError
+            yield dict(image=Image.new('RGB', (8, 8), (30*i,)*3), label=i%2)
+    from_stream(rows(), tmp_path/'whole')
+    names = lambda d: sorted((str(f.relative_to(d)), f.read_bytes()) for f in d.rglob('*.png'))
+    for stop in range(1, 7):
+        d = tmp_path/f'broken {stop}'
+        with pytest.raises(ConnectionError): from_stream(rows(stop), d)
+        assert not (d/'train').exists()
+        from_stream(rows(), d)
+        assert names(d) == names(tmp_path/'whole')
+
+def test_many_files_have_their_digests_folder_by_folder(animals, monkeypatch):
+    files = lambda: load(animals, in_memory=0)
+    before = files().checksum
+    (animals/'.dc_nb_digests.json').unlink(missing_ok=True)
+    monkeypatch.setattr(sources, '_many', 5)
+    monkeypatch.setattr(sources, '_settled', 0.)
+    assert files().checksum == before
+    kept = animals/'train/bee/.dc_nb_digests.json'
+    assert kept.exists() and not (animals/'.dc_nb_digests.json').exists()
+    draw(animals/'train/bee/1.png', 99)
+    assert files().checksum != before and isinstance(files().x, ImageFiles)
+
+def test_a_thousand_classes_below_two_gigabytes():
+    "benchmarks/large_images.py with small networks"
+    r = subprocess.run([sys.executable, str(ROOT/'benchmarks'/'large_images.py'), '--json', '--observers',
+        'convnet_d1,convnet_d2', '--labellers', 'convnet_d2'], capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr[-2000:]
+    found = json.loads(r.stdout.splitlines()[-1])
+    assert [o['stage'].split(',')[0] for o in found][-4:] == ['statistics', 'synthesis', 'stored labels', 'student']
+    assert found[-1]['peak_GB'] < 2
