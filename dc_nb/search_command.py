@@ -10,7 +10,8 @@ import json
 
 import click
 from .cli import main,parameters
-from .run_commands import columns,near,pairs_of,suggestions,typed
+from .arguments import pairs_of,suggestions,typed
+from .run_commands import columns,near
 
 # %% ../nbs/library/24_search_command.ipynb #9f593b34
 own_parameters = dict(trials=('int', '40', 'in all, those of earlier calls counted'),
