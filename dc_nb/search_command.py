@@ -24,9 +24,10 @@ def search_parameters()->dict:
     "{name: (type, default, help)} of a search's parameters, as text"
     return {k:v for k,v in parameters('ablation').items() if k not in not_here} | own_parameters
 
-def values_here(ctx, param, begun): return suggestions(search_parameters(), list(ctx.params.get('words') or ()), begun)
+def values_here(ctx:click.Context, param:click.Parameter|None, begun:str)->list:
+    return suggestions(search_parameters(), list(ctx.params.get('words') or ()), begun)
 
-def spaces_here(ctx, param, begun):
+def spaces_here(ctx:click.Context|None, param:click.Parameter|None, begun:str)->list:
     "Names of spaces that begin so"
     return [k for k in ('edc', 'images', 'students') if k.startswith(begun)]
 
@@ -36,7 +37,7 @@ def spaces_here(ctx, param, begun):
 @click.argument('words', nargs=-1, type=click.UNPROCESSED, metavar='[-p NAME VALUE]... [--NAME VALUE]...',
     shell_complete=values_here)
 @click.option('--json', 'as_json', is_flag=True, help='Print all trials at the end, as JSON.')
-def search(space, words, as_json):
+def search(space:str, words:tuple, as_json:bool):
     """Try recipes of one budget and say which is best: SPACE is edc, images, students, or MODULE:FUNCTION.
 
     Trials are judged on images that are held back from the training images. Interrupted, the same command goes on
