@@ -16,7 +16,7 @@ from dc_nb.cli import main
 from dc_nb.data import toy
 from dc_nb.experiments import ParameterError, check
 from dc_nb.recipes import sized_study
-from dc_nb.search import Search, SearchRun, Walk, budget, next_trial, opened_search, searched, spaces, study_at, trials_so_far, walked
+from dc_nb.search import Search, SearchRun, Walk, answers_of, budget_of, next_trial, opened_search, searched, spaces, study_at, trials_so_far
 
 FEW = dict(ipc=2, observers='convnet_d1', observer_epochs=2, iterations=3, epochs=4, student='convnet_d1', every=0.)
 IDEAS = '''
@@ -58,7 +58,7 @@ def asked(*words): return CliRunner().invoke(main, ['search', *map(str, words)])
 def test_a_space_begins_at_the_method_and_keeps_its_budget(name, data, ipc, preset):
     s = sized_study(data, ipc, 'edc', preset)
     assert study_at(spaces[name], Walk({}), s) == s
-    assert all(budget(t) == budget(s) for by in walked(spaces[name], s).values() for t in by.values())
+    assert all(budget_of(t) == budget_of(s) for by in answers_of(spaces[name], s).values() for t in by.values())
 
 @pytest.mark.parametrize('name,said', [('slip', "did you mean 'batch'"), ('idle', "'luck' of the space 'my_ideas:idle' is no choice of the recipe"),
     ('rich', 'leaves the budget: protocol.training.epochs is 10'), ('nothing', 'nothing is a int'), ('gone', 'my_ideas')])
@@ -87,8 +87,9 @@ def test_a_space_of_somebodys_own(ideas, name):
     found = asked(f'my_ideas:{name}', '-p', 'trials', 2, *small, '--out', ideas/'out')
     assert found.exit_code == 0, found.output
     assert 'trial 2 of 2' in found.output and 'best' in found.output
-    again = asked(f'my_ideas:{name}', '-p', 'trials', 3, *small, '--out', ideas/'out', '--json')
+    again = asked(f'my_ideas:{name}', '-p', 'trials', 3, '-p', 'finals', 1, *small, '--out', ideas/'out', '--json')
     row = json.loads(again.stdout)
+    assert row['finals']['scores']['edc']['n'] == 5 and len(row['finals']['gains']) == 2        # random images, and the best trial
     assert [t['state'] for t in row['trials']] == ['complete']*3 and 'so far, of 2 trials' in again.output
     assert row['best']['value'] == max(t['value'] for t in row['trials'])
     assert set(row['best']['changes']) <= {dict(pair='protocol.training.batch', alone='synthesis.beta')[name]}
