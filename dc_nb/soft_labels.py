@@ -220,7 +220,7 @@ class Ranked:
 # %% ../nbs/concepts/09_soft_labels.ipynb #2c79771c
 @torch.no_grad()
 def nested_table(data:Ranked, nets:list)->Tensor:
-    "The labels of all views of `data` in half precision, epochs x n x classes: a slice of its ranks is a prefix's table"
+    "The labels of all views in half precision, epochs x n x classes: a slice of the ranks is the table of a prefix"
     nets = [folded(net) for net in nets]
     def one(epoch):
         data.open(epoch)
