@@ -159,7 +159,8 @@ def nested_student(run:SizesRun, n:int, seed:int)->Stage:
     roots = ('dc_nb.soft_labels.RankedFit', 'dc_nb.evaluation.student', *network_roots(protocol.student),
         *choices(protocol))
     depends = (*run.here, 'nested', n, protocol.key, seed)
-    return Stage('student', f'nested labels, {n} of {run.p.ipc}, seed {seed}', depends, make, lambda state, card: card['accuracy'], (synthesis(run), one_table(run, seed)), roots=roots)
+    return Stage('student', f'nested labels, {n} of {run.p.ipc}, seed {seed}', depends, make,
+        lambda state, card: card['accuracy'], (synthesis(run), one_table(run, seed)), roots=roots)
 
 # %% ../nbs/experiments/31_sizes.ipynb #6e51b59b
 def hard_students(run:SizesRun, n:int)->list:
