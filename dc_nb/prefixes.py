@@ -146,8 +146,10 @@ def subset_loss(subset:Subset, now, step:Step, each:dict, who:int, view:Callable
         look(step.observer, view(x), now.y, now.present, now.recipe.side, lambda k, m: m, '', mine)
         return mine
     measure(subset, step, each, now.x.detach(), again)
+    # before the first choice of a plan that is not `at_once` there is no prefix
+    if not any(map(subset.plan.size, range(subset.classes))): return step.x.new_zeros(())
     few = subset_step(subset, step, each, now.running, who)
-    return sum(w*f(few) for w,f in subset.terms) if len(few.y) else step.x.new_zeros(())
+    return sum(w*f(few) for w,f in subset.terms)
 
 # %% ../nbs/concepts/20_prefixes.ipynb #7fde4c2d
 @torch.no_grad()
