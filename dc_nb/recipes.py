@@ -25,6 +25,8 @@ from .initialization import noise,real,surest_crops
 from dc_nb.matching_recipes import (MatchingStudy,judged,match_cifar10,match_cifar100,match_cpu,match_digits,
     match_imagenet10,match_paper,match_small,match_svhn,matching_cells,matching_sizes,matching_study,moved,one_op,
     siamese)
+from .multisize import Multisize
+from .prefixes import statistics
 from .soft_matching import batch_mixture
 from .studies import Study,cifar_constants,imagenet_constants,named,own_constants,prepared
 from .synthesis import flatness,jpeg75,label,soft_category
@@ -56,6 +58,9 @@ named['edc_released'] = named['edc'].but(
     synthesis__store=jpeg75,                                        # stored as JPEG, truncated
     # the same crops; CutMix's box is truncated
     protocol__training__views=(randaugment, strong_crop, flip, partial(cutmix, even=True)))
+
+# %% ../nbs/experiments/01_recipes.ipynb #1f31d6b3
+named['edc_multisize'] = named['edc'].but(synthesis__extra=Multisize(period=2, signal=statistics))
 
 # %% ../nbs/experiments/01_recipes.ipynb #002a0e5f
 cells = Registry('data sets with published hyper-parameters')
@@ -226,8 +231,8 @@ def sized_study(dataset:str, ipc:int, method:str, preset:str, side:int=32, class
     return size(study(dataset, ipc, method, side))
 
 # %% ../nbs/experiments/01_recipes.ipynb #30333072
-parents = dict(edc_released='edc', config_g='edc', cda='sre2l', gvbsm='sre2l', rded='sre2l', dsa='dc', dm='dsa',
-    idc='dsa', dream='idc', mdc='idc', mdc_released='mdc') | dict(zip(configs, configs[1:]))
+parents = dict(edc_released='edc', edc_multisize='edc', config_g='edc', cda='sre2l', gvbsm='sre2l', rded='sre2l',
+    dsa='dc', dm='dsa', idc='dsa', dream='idc', mdc='idc', mdc_released='mdc') | dict(zip(configs, configs[1:]))
 
 def tree()->str:
     "All named recipes as an indented list"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['regimes', 'ensemble', 'mse_gt', 'kl', 'live', 'fixed', 'folded', 'label_file', 'label_groups', 'Labelling',
-           'label_views', 'label_table', 'from_table', 'stored', 'no_teacher', 'label_bytes', 'teacher_bytes']
+           'label_views', 'label_table', 'from_table', 'stored', 'no_teacher', 'rank_views', 'Ranked', 'nested_table',
+           'RankedFit', 'first_ranks', 'label_bytes', 'teacher_bytes']
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #6d2e487e
 import copy
@@ -17,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from .core import Registry,along,checksum,drive
+from .augment import draw
+from .core import Registry,along,checksum,drive,stream
 from .data import ImageSet
 from .models import AvgPool,InstanceNorm,Normalise
-from .train import Training,batch_parts,batch_view,hard
+from .train import Fit,Training,batch_parts,batch_view,hard
 from numpy.lib.format import open_memmap
 from torch import Tensor,fx,nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -181,6 +183,60 @@ def no_teacher(loss:Callable, data:ImageSet, nets:list, training:Training, seed:
     "Hard labels: cross-entropy with the class"
     return hard
 regimes['hard'] = no_teacher
+
+# %% ../nbs/concepts/09_soft_labels.ipynb #1f19efee
+def rank_views(
+    x:Tensor, # classes x n x C x H x W in [0,1]
+    views:tuple,
+    seed:int,
+    epoch:int
+)->Tensor: # of the same shape
+    "The views of an epoch, rank by rank: those of the first images do not depend on how many there are"
+    of = lambda r: draw(views, len(x), stream(seed, 'rank views', epoch, r))
+    return torch.stack([of(r)(x[:,r]) for r in range(x.shape[1])], 1)
+
+# %% ../nbs/concepts/09_soft_labels.ipynb #8e6ae78d
+class Ranked:
+    "A set whose views are drawn by rank; images stand class by class, and as many in each"
+    def __init__(self,
+        data:ImageSet,
+        views:tuple,
+        seed:int,
+        period:int # epochs until the views begin anew: those of the label table
+    ):
+        self.views,self.seed,self.period = views, seed, period
+        self.classes,self.shape,self.checksum = data.classes, data.shape, data.checksum
+        self.x,self.y = data.take(torch.arange(len(data)))
+        self.open(0)
+
+    def __len__(self): return len(self.y)
+    def open(self, epoch:int):
+        x = self.x.unflatten(0, (len(self.classes), -1))
+        self.now = rank_views(x, self.views, self.seed, epoch % self.period).flatten(0, 1)
+    def take(self, idx:Tensor)->tuple:
+        at = along(idx, self.y)
+        return self.now[at], self.y[at]
+
+# %% ../nbs/concepts/09_soft_labels.ipynb #2c79771c
+@torch.no_grad()
+def nested_table(data:Ranked, nets:list)->Tensor:
+    "The labels of all views in half precision, epochs x n x classes: a slice of the ranks is the table of a prefix"
+    nets = [folded(net) for net in nets]
+    def one(epoch):
+        data.open(epoch)
+        parts = data.now.contiguous(memory_format=torch.channels_last).split(250)
+        return torch.cat([ensemble(nets, o) for o in parts]).half().cpu()
+    return torch.stack([one(e) for e in range(data.period)])
+
+class RankedFit(Fit):
+    "A student of a `Ranked` set"
+    def _open(self):
+        super()._open()
+        self.data.open(self.epoch)
+
+def first_ranks(table:Tensor, classes:int, n:int)->Tensor:
+    "The table of the first `n` images of each class"
+    return table.unflatten(1, (classes, -1))[:,:,:n].flatten(1, 2)
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #7775ab75
 def label_bytes(

@@ -87,6 +87,7 @@ LOOPS |= {f'matching, A, B, C and MDC{k}':partial(matching, policy='paper', **v)
 
 LOOPS |= {'matching, an addition of its own':added, 'expert of a trajectory':expert} | {f'trajectories{k}':partial(trajectories, **v) for k,v in {'':{}, ', whole graph':dict(memory='all'), ' and MDC':dict(extra=Multisize(period=1), round=3)}.items()}
 
-# waits of one step: a table is written on the host, and eigenvalues wait for their check
+# waits of one step: a table is written on the host, eigenvalues wait for their check, and a plan is noted at the end of a round
 eigen = {('index of a mask', 'synthesis.densification'):3, ('_linalg_eigh', 'synthesis.densification'):3, ('index_put of a mask', 'elsewhere'):3}
-WAITS = {'label table':{('copy to the host', 'soft_labels.label_views'):1}, 'synthesis, gvbsm':eigen}
+WAITS = {'label table':{('copy to the host', 'soft_labels.label_views'):1}, 'synthesis, gvbsm':eigen,
+    'synthesis, edc_multisize':{('copy to the host', 'multisize.Schedule.note'):1}}
