@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['killed', 'tried', 'become_kernel', 'second', 'answered', 'manager_of', 'narrowed', 'followed', 'end_all', 'in_thread',
-           'absent', 'client', 'needs_jupyter', 'executed']
+           'absent', 'client', 'target_of', 'needs_jupyter', 'executed']
 
 # %% ../nbs/library/25_kernel.ipynb #25244813
 import contextlib,json,os,re,shutil,signal,subprocess,sys,threading,time,warnings
@@ -20,7 +20,8 @@ def tried(what:str, pairs:dict)->dict:
     "What a run notebook is given, after a try of what can be known before: parameters, data, networks, folders"
     from dc_nb.experiments import families
     p,values = checked(what, pairs)
-    return dict(values=values, out=str(families[what](p).out))
+    run = families[what](p)
+    return dict(values=values, out=str(run.out), folder=str(run.folder))
 
 # %% ../nbs/library/25_kernel.ipynb #8e6ed3bc
 def become_kernel():
@@ -161,6 +162,11 @@ def client():
     with absent('rfc3987_syntax'): import papermill
     return papermill
 
+# %% ../nbs/library/25_kernel.ipynb #2018bf90
+def target_of(what:str, said:dict)->Path:
+    "Where the executed notebook goes"
+    return Path(said['out' if said['values'].get('plan') else 'folder'])/f'run_{what}.ipynb'
+
 # %% ../nbs/library/25_kernel.ipynb #90370f41
 def needs_jupyter():
     "One sentence where the packages that run a notebook are not installed"
@@ -169,20 +175,21 @@ def needs_jupyter():
         raise click.ClickException(f"running needs papermill and Jupyter ({', '.join(missing)} is missing): "
             'pip install "dc_nb[run]"')
 
-def executed(what:str, pairs:dict, folder:Path|None=None, process=None)->tuple:
-    "The run notebook, executed with these parameters; its errors are one sentence"
+def executed(what:str, pairs:dict, process=None)->tuple:
+    "The run notebook, executed with these parameters in the run's own folder; its errors are one sentence"
     papermill = client()
     process = process or second(what, pairs)
     said = answered(process)
-    folder = folder or Path(said['out'])
-    target = folder/f'run_{what}.ipynb'
+    target = target_of(what, said)
     if target.is_dir():
         raise click.ClickException(f'{target} is a folder, the notebook should go there: '
             'move it or choose another --out')
     try:
-        with followed(folder): nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target),
-            said['values'], progress_bar=False, kernel_name='python3', kernel_manager_class=manager_of(process),
-            shutdown_kernel='immediate')                # all that it made is in files
+        target.parent.mkdir(exist_ok=True)
+        with followed(Path(said['out'])):
+            nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), said['values'],
+                progress_bar=False, kernel_name='python3', kernel_manager_class=manager_of(process),
+                shutdown_kernel='immediate')            # all that it made is in files
     except papermill.PapermillExecutionError as e:
         raise click.ClickException(f"{e.ename}: {e.evalue}\nthe notebook up to there: {target}") from None
     except OSError as e:

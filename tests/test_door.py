@@ -73,6 +73,7 @@ def painter():
     exec(next(s for c in cells if 'def paint' in (s := ''.join(c['source']))), space)
     return space['kinds'],space['paint']
 
+@pytest.mark.slow                                                  # test_a_folder has a small one
 def test_a_new_users_folder(tmp_path):
     "Sixty pictures a class, as in the guide but other ones: better than random images, or it is said that it is not, and what to do"
     kinds,paint = painter()
