@@ -172,6 +172,7 @@ def test_signals_to_the_command_line(tmp_path, whole, i):
     assert again[:2] == (content, row)
     assert not remains(tmp_path/'out'), remains(tmp_path/'out')
 
+@pytest.mark.slow                                                  # test_resume.test_full_disk has no notebook around it
 @pytest.mark.parametrize('kw', [dict(full='set-'), dict(full='row.json'), dict(largest=60_000)][:3 if MOMENTS > 8 else 1], ids=str)
 def test_a_full_disk_from_the_command_line(tmp_path, whole, kw):
     "One sentence, no half file, and with room the same command ends in the same bytes"
