@@ -123,7 +123,8 @@ def executed(kind, folder, **parameters):
     file, = list(place.glob('*.safetensors')) or [None]
     return {k:row[k] for k in ('scores', 'recipe', 'data', 'changes')}, file and CondensedSet.load(file)
 
-RUNS = [('edc', dict(TINY, equal_bytes=True)), ('mdc', TINY_MDC),
+FEW = dict(edc={}, mdc={}) if ALL else dict(edc=dict(seeds=1, observers='convnet_d1'), mdc=dict(seeds=1, compare='C,MDC'))
+RUNS = [('edc', {**TINY, 'equal_bytes':True, **FEW['edc']}), ('mdc', {**TINY_MDC, **FEW['mdc']}),
     pytest.param('mtt', TINY_MTT, marks=pytest.mark.xfail(strict=True, reason='trajectory_runs.Kept asks safetensors for a device that it may not know'))]
 if ALL:                                                             # half a minute each
     RUNS += [('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
