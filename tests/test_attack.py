@@ -2,11 +2,11 @@
 
 | line | tests |
 | --- | --- |
-| 1 no number that is none | here: test_divergence, test_absurd_but_finite, test_a_result_that_is_not_finite_is_not_saved, test_the_last_finite_checkpoint_stays, test_weights_that_are_no_numbers |
+| 1 no number that is none | here: test_divergence, test_a_command_that_diverges, test_absurd_but_finite, test_a_result_that_is_not_finite_is_not_saved, test_the_last_finite_checkpoint_stays, test_weights_that_are_no_numbers |
 | 2 an edited network | here: test_an_edited_network_is_made_again, test_other_shapes_that_are_kept_end_in_a_sentence, test_a_half_trained_network_of_other_code_is_not_resumed; test_stale |
 | 3 what a file names | here: test_hostile_cards, test_hostile_meta, test_a_network_that_the_person_names |
 | 4 verify makes everything anew, a score is the set's own | here: test_again_reads_no_cache_of_the_run, test_a_score_is_that_of_the_set |
-| 5 who made a row | here: test_rows_name_each_stage, test_commit_is_that_of_the_package |
+| 5 who made a row | here: test_rows_name_each_stage, test_commit_is_that_of_the_package; test_cli: test_json_everywhere (of the wheel) |
 | 6 equal sets, equal files | test_formats: test_the_file_has_the_same_bytes_in_every_process |
 | 7 rows are never glued | here: test_rows_are_never_glued, test_rows_that_many_append, test_rows_of_others_are_refused |
 | 8 contents of lazy sets | test_data: test_a_repainted_file_changes_the_checksum, test_content_is_read_once |
@@ -18,10 +18,11 @@
 | 14 pictures | test_data: test_a_turned_picture_is_turned, test_transparency_is_put_on_white, test_files_that_are_left_out_are_counted |
 | 15 words | here: test_words, test_runs_that_are_too_large, test_a_set_without_metadata, test_a_narrow_terminal, test_waiting_is_seen_in_the_terminal, test_what_a_killed_process_left, test_nothing_stays_behind; test_run_edc: test_bad_input |
 
-Kills and full disks are in test_kills. A second attack, of 346 other inputs, is test_second_attack; its outcomes are in second_attack.csv.
+Kills and full disks are in test_kills and test_resume. A second attack, of other inputs, is test_second_attack; its outcomes are in second_attack.csv.
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -101,6 +102,15 @@ def altered(path, to, **meta):
     CondensedSet(cs.x, cs.labels, cs.factor, {**cs.meta, **meta}).save(to)
     return str(to)
 
+def test_the_table_above_names_tests():
+    "Every line of issue 13 has its tests, and they are there"
+    lines = [l.split('|')[1:3] for l in __doc__.splitlines() if re.match(r'\| \d', l)]
+    assert [int(a.split()[0]) for a,_ in lines] == list(range(1, 16))
+    for _,tests in lines:
+        for place,names in re.findall(r'(here|test_\w+): ([^;]+)', tests):
+            text = Path(__file__).with_name('test_attack.py' if place == 'here' else f'{place}.py').read_text()
+            for n in re.findall(r'\w{8,}', names): assert f'def {n}(' in text or f'{n}=' in text, (place, n)
+
 # 1. No number becomes a result that is none
 
 FAST = partial(optim.SGD, lr=1e8)
@@ -128,6 +138,14 @@ def test_divergence(tmp_path, name, make, says):
         assert all_finite(state), f.name
     # the last finite checkpoint stays
     assert not left(tmp_path, 'set-*.safetensors') or 'student' in name
+
+def test_a_command_that_diverges(tmp_path, monkeypatch):
+    "Exit status 1 and one sentence; no row, no set"
+    monkeypatch.chdir(tmp_path)
+    out = said(['run', 'mdc', *(w for k,v in {**QUICK_MDC, 'rate':1e38, 'rounds':4, 'steps':3, 'out':'out'}.items() for w in ('-p', k, str(v)))])
+    assert 'Diverged: ' in out and 'lower the rate' in out, out
+    assert re.search(r'the notebook up to there: .*/out/mdc-digits-[^/]*/run_mdc.ipynb', out), 'each run has its own'
+    assert not [f for f in (tmp_path/'out').rglob('*') if f.name == 'row.json' or f.name.startswith('mdc-') and f.is_file()]
 
 ADAM = partial(optim.AdamW, weight_decay=0.)
 
@@ -415,11 +433,11 @@ def kernel(folder, **spec):
 
 def test_a_foreign_kernelspec_is_not_used(tmp_path, monkeypatch):
     "The kernel is this Python, whatever a kernelspec of somebody else says"
-    from dc_nb.run_commands import executed
+    from dc_nb.kernel import executed
     monkeypatch.setenv('JUPYTER_PATH', kernel(tmp_path))
     monkeypatch.chdir(tmp_path)
-    _,target = executed('edc', dict(plan=True, out=str(tmp_path/'out'), **{k:v for k,v in QUICK.items() if k in ('ipc', 'observers', 'student')}), tmp_path)
-    assert target.exists()
+    _,target = executed('edc', dict(plan=True, out=str(tmp_path/'out'), **{k:v for k,v in QUICK.items() if k in ('ipc', 'observers', 'student')}))
+    assert target == tmp_path/'out'/'run_edc.ipynb' and target.exists(), 'a plan is no run: its notebook lies beside their folders'
 
 def test_a_killed_kernel(tmp_path, monkeypatch):
     "As the out-of-memory killer does it: a sentence, and what to lower"
@@ -437,7 +455,8 @@ def test_what_running_needs_is_missing(tmp_path, monkeypatch, missing):
 
 def test_a_folder_in_the_place_of_the_notebook(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path/'out'/'run_edc.ipynb').mkdir(parents=True)
+    from dc_nb.kernel import tried
+    (Path(tried('edc', dict(out=str(tmp_path/'out')))['folder'])/'run_edc.ipynb').mkdir(parents=True)
     assert 'is a folder' in said('run edc --out out')
 
 @pytest.mark.parametrize('place', ['latest', 'progress.txt', 'progress.log', 'row.json', 'set', 'images.png', 'folder', 'cache'])
@@ -595,7 +614,7 @@ def test_a_set_without_metadata(made, tmp_path, monkeypatch):
     assert '--dataset' in said('evaluate x.safetensors --seeds 1 --epochs 1')
     assert not (tmp_path/'out').exists()
 
-@pytest.mark.parametrize('coding', ['latin-1', 'ascii'])
+@pytest.mark.parametrize('coding', ['latin-1', pytest.param('ascii', marks=pytest.mark.slow)])
 def test_a_narrow_terminal(made, coding):
     r = python(f"from dc_nb.cli import main; main(['show', {str(made[1])!r}])", made[0].out, PYTHONIOENCODING=coding)
     assert r.returncode == 0 and 'checksum' in r.stdout, r.stderr[-500:]

@@ -63,7 +63,9 @@ def test_command_lines(wheel):
         r = shell(wheel, line+extra)
         assert r.returncode == 0, f'{line}{extra}\n{r.stdout}\n{r.stderr}'
         said[line.split()[1]] = r.stdout
-    assert 'folder   out/edc-digits-ipc10-live-' in said['run'] and 'notebook' in said['run'] and 'same recipe' in said['run'] and 'next: dc_nb show' in said['run']
+    folder = re.search(r'^folder +(out/edc-digits-ipc10-live-\w{6})$', said['run'], re.M)[1]
+    assert f'notebook {folder}/run_edc.ipynb\n' in said['run'] and (wheel[0]/folder/'run_edc.ipynb').exists()
+    assert 'same recipe' in said['run'] and 'next: dc_nb show' in said['run']
     score = re.search(r'^edc +([0-9.]+ ± [0-9.]+) ', said['run'], re.M)[1]
     assert f'{score} %' in said['evaluate'], (score, said['evaluate'])
     assert 'ok  recipe' in said['verify']
@@ -80,6 +82,7 @@ def test_an_interrupted_run_says_one_sentence(wheel):
         start = time.monotonic()
         out,_ = p.communicate(timeout=60)
         assert time.monotonic()-start < 2, 'it took too long to end'
+        if 'student' in work: assert list(wheel[0].glob('out/edc-digits-ipc9-hard-*/run_edc.ipynb')), 'its notebook is in its own folder'
         assert p.returncode == 130 and 'interrupted; the same command goes on from here' in out and 'Traceback' not in out, out
 
 def test_what_is_said_and_when(wheel):
@@ -121,6 +124,7 @@ def test_json_everywhere(wheel):
             with contextlib.chdir(wheel[0]): said = CliRunner().invoke(main, [*line.split(), '--json']).stdout
         found = json.loads(said)
         assert key in (found[0] if isinstance(found, list) else found), (line, said)
+        if line == run: assert found['commit'].startswith('installed, record '), found['commit']
 
 def test_completion(wheel):
     def asked(*words):

@@ -73,7 +73,10 @@ def as_asked(folder, kind, words):
         assert row['student'] == 'my_ideas:two_layers' and list(row['observers']) == ['my_ideas:two_layers',
             'convnet_d1']
 
-@pytest.mark.parametrize('command', [c.strip() for c in blocks('sh')])
+# an own ablation of EDC and an own network in an observer's place (test_attack) are like these
+LONG = 'dc_nb run mdc', 'dc_nb run edc --student'
+
+@pytest.mark.parametrize('command', [pytest.param(c, marks=[pytest.mark.slow]*c.startswith(LONG)) for c in map(str.strip, blocks('sh'))])
 def test_every_command_runs_from_a_new_folder(folder, typed, command):
     kind,words = of_own(command)
     typed(*words)

@@ -136,7 +136,8 @@ def executed(kind, folder, **parameters):
     file, = list(place.glob('*.safetensors')) or [None]
     return {k:row[k] for k in ('scores', 'recipe', 'data', 'changes')}, file and CondensedSet.load(file)
 
-RUNS = [('edc', dict(TINY, equal_bytes=True)), ('mdc', TINY_MDC), ('mtt', TINY_MTT)]
+FEW = dict(edc={}, mdc={}) if ALL else dict(edc=dict(seeds=1, observers='convnet_d1'), mdc=dict(seeds=1, compare='C,MDC'))
+RUNS = [('edc', {**TINY, 'equal_bytes':True, **FEW['edc']}), ('mdc', {**TINY_MDC, **FEW['mdc']}), ('mtt', TINY_MTT)]
 if ALL:                                                             # half a minute each
     RUNS += [('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
         ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2', iterations=None)), ('ablation', TINY_ABLATION)]

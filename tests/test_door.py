@@ -27,12 +27,17 @@ def folder(d, n=20, side=8):
         Image.fromarray(x.permute(1, 2, 0).numpy()).save(file)
     return d
 
+def verdict(found):
+    "What must be said of this difference"
+    gain,half = found.difference
+    return 'no difference shown' if abs(gain) <= half else f"{'better' if gain > 0 else 'worse'} than random images"
+
 def test_images_and_labels():
     data = toy()
     small = condense((data.x, data.y), ipc=2, **TINY)
     assert small.x.shape == (3, 2, 1, 8, 8) and small.table is not None, 'labels of the default regime come along'
     found = small.evaluate(seeds=2)
-    assert found.set.n == found.random.n == 2 and 'difference:' in str(found)
+    assert found.set.n == found.random.n == 2 and 'difference:' in str(found) and str(found).endswith(verdict(found))
 
 def test_a_folder(tmp_path):
     small = condense(folder(tmp_path/'pictures'), ipc=1, regime='hard', **TINY)
@@ -73,6 +78,7 @@ def painter():
     exec(next(s for c in cells if 'def paint' in (s := ''.join(c['source']))), space)
     return space['kinds'],space['paint']
 
+@pytest.mark.slow                                                  # test_a_folder has a small one
 def test_a_new_users_folder(tmp_path):
     "Sixty pictures a class, as in the guide but other ones: better than random images, or it is said that it is not, and what to do"
     kinds,paint = painter()
@@ -84,10 +90,8 @@ def test_a_new_users_folder(tmp_path):
         assert 'give it more epochs (observer_epochs) or another network' in str(e)
         small = condense(tmp_path, ipc=5, network='wrn_16_2')
     found = small.evaluate(seeds=5)
-    gain,half = found.difference
     print(found)
-    says = 'no difference shown' if abs(gain) <= half else f"{'better' if gain > 0 else 'worse'} than random images"
-    assert str(found).endswith(says)
+    assert str(found).endswith(verdict(found))
 
 def photographs(d):
     "Two classes of pictures of several sizes"

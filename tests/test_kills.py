@@ -4,15 +4,7 @@ DC_NB_KILLS=60 is the whole campaign, DC_NB_KILLS_SEED another draw. A campaign 
 where DC_NB_KILLS is set, each moment adds a line to kills.csv beside this file.
 By default there are three moments (TERM, INT, STOP and CONT; test_resume.py kills), with DC_NB_ALL=1 five, over all kinds of work.
 
-The last piece that was recorded by hand (five moments, seed 0; each ended in the bytes of the whole run, and left nothing):
-
-| work | signal | second | exit status |
-| --- | --- | --- | --- |
-| edc | KILL | 5.0 | -9 |
-| mdc | TERM | 3.1 | -15 |
-| mtt | INT | 1.8 | 1 |
-| ablation | STOP, CONT | 1.5 | 0 |
-| tables | KILL | 5.4 | -9 |
+One moment of kills.csv did not end in the same files (seed 2, EDC, INT after 6.56 s: a clock stayed behind). That was mended, and all later ones did.
 """
 import contextlib
 import csv
@@ -172,6 +164,7 @@ def test_signals_to_the_command_line(tmp_path, whole, i):
     assert again[:2] == (content, row)
     assert not remains(tmp_path/'out'), remains(tmp_path/'out')
 
+@pytest.mark.slow                                                  # test_resume.test_full_disk has no notebook around it
 @pytest.mark.parametrize('kw', [dict(full='set-'), dict(full='row.json'), dict(largest=60_000)][:3 if MOMENTS > 8 else 1], ids=str)
 def test_a_full_disk_from_the_command_line(tmp_path, whole, kw):
     "One sentence, no half file, and with room the same command ends in the same bytes"

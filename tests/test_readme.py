@@ -60,6 +60,7 @@ def test_a_command(folder, line):
     out = ran(folder, hurried(line), times=2 if ALL or line == 'dc_nb run edc' else 1, shell=True)
     if line == 'dc_nb run edc': assert 'edc minus random' in out and 'next: dc_nb show' in out
     if '--plan' in line: assert 'in all' in out
+    if line.startswith('papermill'): assert (folder/line.split()[2]).exists(), 'the notebook goes where papermill was told to put it'
 
 def test_the_five_lines(folder):
     block, = [text for kind,text in BLOCKS if kind == 'python']

@@ -34,11 +34,12 @@ def copy(tmp_path_factory):
     d = tmp_path_factory.mktemp('copy')
     shutil.copytree(ROOT/'dc_nb', d/'dc_nb', ignore=shutil.ignore_patterns('__pycache__'))
     cache = d/'out'/'cache'
+    def edit(module, old, new):
+        f = d/'dc_nb'/f'{module}.py'
+        assert old in f.read_text(), f'{old!r} is not in {module}.py'
+        f.write_text(f.read_text().replace(old, new, 1))
     def run(module=None, old='', new='', *version, **kw):
-        if module:
-            f = d/'dc_nb'/f'{module}.py'
-            assert old in f.read_text(), f'{old!r} is not in {module}.py'
-            f.write_text(f.read_text().replace(old, new, 1))
+        if module: edit(module, old, new)
         before = {f:f.stat().st_mtime_ns for f in cache.glob('*.safetensors')}
         p = dict(TINY, observers='convnet_d1', seeds=1, **kw)
         env = dict(os.environ, PYTHONPATH=str(d), OMP_NUM_THREADS='1', TQDM_DISABLE='1')
@@ -46,16 +47,16 @@ def copy(tmp_path_factory):
         assert r.returncode == 0, r.stderr
         made = {f.name.split('-')[0] for f in cache.glob('*.safetensors') if f.stat().st_mtime_ns != before.get(f)}
         return made, *json.loads(r.stdout.splitlines()[-1])
+    run.edit = edit
     assert run()[0] == {'network', 'observer', 'set', 'labels', 'student', 'subset'}
     return run
 
+@pytest.mark.slow                                                  # the next test says it of an edited copy
 def test_nothing_is_made_twice(copy): assert copy()[0] == set()
 
-def test_a_docstring_remakes_nothing(copy):
+def test_a_docstring_and_an_unrelated_module_remake_nothing(copy):
+    copy.edit('report', 'def style():', 'def nothing(): pass\n\ndef style():')
     assert copy('synthesis', 'Cross-entropy of the observer with the class', 'How clear the class is')[0] == set()
-
-def test_an_unrelated_module_remakes_nothing(copy):
-    assert copy('report', 'def style():', 'def nothing(): pass\n\ndef style():')[0] == set()
 
 def test_an_edited_term(copy):
     """The synthesis is made again, and what follows from other images; networks, statistics and random students stay.
@@ -72,7 +73,7 @@ def test_how_accuracy_is_measured(copy):
     right,same = 'return int(right)/len(data)', 'return (int(right)+0)/len(data)'
     made,said,_ = copy('train', right, same)
     assert {'network', 'student'} <= made and any('train.accuracy' in s for s in said), (made, said)
-    copy('train', same, right)
+    copy.edit('train', same, right)
 
 def test_another_torch_remakes_everything(copy):
     made,said,_ = copy(None, '', '', '9.9')
