@@ -110,8 +110,8 @@ class EdcRun(Run):
         enough_images(self, self.tiles, 'crops')
         table = label_bytes('stored', len(self.train.classes)*p.ipc, len(self.train.classes),
             s.protocol.training.epochs)*(s.protocol.regime in ('live', 'stored'))
-        fit_disk(self, sized({s.protocol.student, *s.observers, *(s.protocol.labellers or ())}, self.train), 1+len(self.film),
-            2*p.seeds*table)
+        nets = sized({s.protocol.student, *s.observers, *(s.protocol.labellers or ())}, self.train)
+        fit_disk(self, nets, 1+len(self.film), 2*p.seeds*table)
         self.weights = {o:weight_file(home()/p.weights, o) for o in s.observers} if p.weights else {}
 
     def network(self, name:str)->Stage: return network(self, name, self.study.squeeze, self.weights.get(name))
