@@ -11,9 +11,10 @@ from PIL import Image
 from conftest import ROOT
 from dc_nb import sources
 from dc_nb.data import DataError,ImageFiles,load
-from dc_nb.edc_runs import Edc,EdcRun
+from dc_nb.edc_runs import Edc,EdcRun,study_of
 from dc_nb.experiments import check
 from dc_nb.folders import from_stream
+from dc_nb.matching_runs import Mdc,matching_study_of
 
 def draw(path, level, side=8):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,11 @@ def test_a_run_on_some_classes(tmp_path):
     part,whole = [EdcRun(check(dict(dataset=d, ipc=1, out=str(tmp_path)), Edc)) for d in ('digits[0:3]', 'digits')]
     assert part.train.classes == ('0', '1', '2') == part.test.classes and part.train.name == 'digits[0:3]'
     assert part.source != whole.source and part.id != whole.id
+
+def test_some_classes_have_the_recipe_of_all():
+    for kind,study in ((Edc, study_of), (Mdc, matching_study_of)):
+        part,whole,other = [study(check(dict(dataset=d, preset='paper'), kind)) for d in ('svhn[0:3]', 'svhn', 'cifar100')]
+        assert part == whole != other
 
 def test_a_stream_may_break_at_any_row(tmp_path):
     "Whatever the row, the next call goes on, and the folder is that of a stream that did not break"
