@@ -81,5 +81,4 @@ def test_the_notebook_draws_the_film(tmp_path, begun):
     assert json.loads((folder/'row.json').read_text())['scores']
     file, = folder.glob('edc-*.safetensors')
     assert CondensedSet.load(file).meta['start'] == CondensedSet.load(begun).card['checksum']
-    shown = report.Image.open(folder/'images.png').size
-    assert shown[0] > 2.5*shown[1]      # four sets side by side
+    assert report.Image.open(folder/'images.png').size[0] > 1000      # four sets side by side; two take 968
