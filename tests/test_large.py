@@ -81,9 +81,8 @@ def test_many_files_have_their_digests_folder_by_folder(animals, monkeypatch):
     assert files().checksum != before and isinstance(files().x, ImageFiles)
 
 def test_a_thousand_classes_below_two_gigabytes():
-    "benchmarks/large_images.py with one narrow network"
-    r = subprocess.run([sys.executable, str(ROOT/'benchmarks'/'large_images.py'), '--json', '--observers',
-        'convnet_w32', '--labellers', 'torchvision/shufflenet_v2_x0_5'], capture_output=True, text=True)
+    "benchmarks/large_images.py as it stands"
+    r = subprocess.run([sys.executable, str(ROOT/'benchmarks'/'large_images.py'), '--json'], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr[-2000:]
     found = json.loads(r.stdout.splitlines()[-1])
     assert [o['stage'].split(',')[0] for o in found][-4:] == ['statistics', 'synthesis', 'stored labels', 'student']
