@@ -112,22 +112,24 @@ def image_folder(
     return ImageSet(held(ImageFiles(paths, size, root, fit), in_memory), y, classes, *stats, root.resolve().name)
 
 # %% ../nbs/library/10_folders.ipynb #0256e2e5
+def _raw(image)->bytes:
+    "The undecoded file of a row: its bytes, or what lies at its path"
+    return image['bytes'] or Path(image['path']).read_bytes()
+
 def _picture(image, where)->Image.Image:
-    "The picture of a row: decoded already, or `dict(bytes=...)`"
+    "The picture of a row: decoded already, or `dict(bytes=..., path=...)`"
     with guard(where):
-        im = Image.open(BytesIO(image['bytes'])) if isinstance(image, dict) else image
+        im = Image.open(BytesIO(_raw(image))) if isinstance(image, dict) else image
         fits(isinstance(im, Image.Image), f"{where} holds a {type(im).__name__} where a picture should be")
         return upright(im)
 
 def _put(path, image, size, fit, where):
-    "Write the picture of a row to `path`; undecoded bytes as they are, where no size is asked for"
-    raw = image['bytes'] if isinstance(image, dict) and size is None else None
-    end = os.path.splitext(image.get('path') or '')[1].lower() if raw else ''
+    "Write the picture of a row to `path`; an undecoded file as it is, where no size is asked for"
+    end = os.path.splitext(image.get('path') or '')[1].lower() if isinstance(image, dict) and size is None else ''
     with aside(path.with_suffix(end if end in _suffixes else '.png')) as tmp:
-        if raw and end in _suffixes: return tmp.write_bytes(raw)
+        if end in _suffixes: return tmp.write_bytes(_raw(image))
         im = _picture(image, where)
         (im if size is None else fitted(im, (size, size), fit)).save(tmp, 'PNG')
-
 
 # %% ../nbs/library/10_folders.ipynb #0d25a9d4
 def from_stream(

@@ -16,7 +16,7 @@ import torch
 from . import multisize
 from .ablations import mdc_ablations
 from .coresets import random
-from .data import CondensedSet
+from .data import CondensedSet,split_name
 from .evaluation import Score,score
 from .experiments import Common,ParameterError,families,networks,number,positive,repeats,text,whole
 from .gradient_matching import Matching,begin,ride
@@ -98,7 +98,8 @@ def pictures(run)->dict:
 # %% ../nbs/experiments/08_matching_runs.ipynb #cce076b9
 def matching_study_of(p:Mdc, side:int=32)->MatchingStudy:
     "The study that the parameters ask for; a recipe without subsets gets MDC's"
-    s = matching_study(p.dataset, p.ipc, p.method, side)
+    # some classes of a data set have its recipe
+    s = matching_study(split_name(p.dataset)[0], p.ipc, p.method, side)
     if s.matching.extra is None: s = s.but(matching__extra=multisize.Multisize())
     s = matching_sizes[p.preset](s, p.ipc)
     direct = {f'matching__{k}':getattr(p, k) for k in ('factor', 'network', 'rounds', 'steps', 'learn', 'rate')}
