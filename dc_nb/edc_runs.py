@@ -14,7 +14,7 @@ from math import ceil
 from typing import Annotated,Literal
 
 import torch
-from .data import CondensedSet
+from .data import CondensedSet,split_name
 from .edc_stages import (NearChance,condensed,film_stage,known_classes,observer,observers,on_the_way,
     start_set,synthesis,warmth)
 from .evaluation import Score,equivalent_ipc,labelled
@@ -81,7 +81,8 @@ def filmed(p:Edc)->tuple:
 # %% ../nbs/experiments/07_edc_runs.ipynb #bcd4482f
 def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
     "The study that the parameters ask for, on so many images of `side` pixels"
-    s = sized_study(p.dataset, p.ipc, p.method, p.preset, side, classes, images)
+    # some classes of a data set have its recipe
+    s = sized_study(split_name(p.dataset)[0], p.ipc, p.method, p.preset, side, classes, images)
     direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs,
         synthesis__steps=p.iterations, synthesis__batch=p.batch,
         protocol__student=p.student, protocol__training__epochs=p.epochs,
@@ -111,8 +112,8 @@ class EdcRun(Run):
         enough_images(self, self.tiles, 'crops')
         table = label_bytes('stored', len(self.train.classes)*p.ipc, len(self.train.classes),
             s.protocol.training.epochs)*(s.protocol.regime in ('live', 'stored'))
-        fit_disk(self, sized({s.protocol.student, *s.observers, *(s.protocol.labellers or ())}, self.train), 1+len(self.film),
-            2*p.seeds*table)
+        nets = sized({s.protocol.student, *s.observers, *(s.protocol.labellers or ())}, self.train)
+        fit_disk(self, nets, 1+len(self.film), 2*p.seeds*table)
         self.weights = {o:weight_file(home()/p.weights, o) for o in s.observers} if p.weights else {}
 
     def network(self, name:str)->Stage: return network(self, name, self.study.squeeze, self.weights.get(name))

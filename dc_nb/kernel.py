@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['killed', 'tried', 'become_kernel', 'second', 'answered', 'manager_of', 'narrowed', 'Follower', 'followed', 'end_all',
-           'in_thread', 'absent', 'client', 'needs_jupyter', 'in_words', 'executed']
+           'in_thread', 'absent', 'client', 'target_of', 'needs_jupyter', 'in_words', 'executed']
 
 # %% ../nbs/library/25_kernel.ipynb #25244813
 import contextlib,json,os,re,shutil,signal,subprocess,sys,threading,time,warnings
@@ -20,7 +20,8 @@ def tried(what:str, pairs:dict)->dict:
     "What a run notebook is given, after a try of what can be known before: parameters, data, networks, folders"
     from dc_nb.experiments import families
     p,values = checked(what, pairs)
-    return dict(values=values, out=str(families[what](p).out))
+    run = families[what](p)
+    return dict(values=values, out=str(run.out), folder=str(run.folder))
 
 # %% ../nbs/library/25_kernel.ipynb #8e6ed3bc
 def become_kernel():
@@ -175,6 +176,11 @@ def client():
     with absent('rfc3987_syntax'): import papermill
     return papermill
 
+# %% ../nbs/library/25_kernel.ipynb #2018bf90
+def target_of(what:str, said:dict)->Path:
+    "Where the executed notebook goes"
+    return Path(said['out' if said['values'].get('plan') else 'folder'])/f'run_{what}.ipynb'
+
 # %% ../nbs/library/25_kernel.ipynb #98a0e785
 def needs_jupyter():
     "One sentence where the packages that run a notebook are not installed"
@@ -199,17 +205,17 @@ def in_words(target:Path):
         raise click.ClickException(f'the kernel was killed{killed}') from None
 
 # %% ../nbs/library/25_kernel.ipynb #601a6320
-def executed(what:str, pairs:dict, folder:Path|None=None, process=None)->tuple:
-    "The run notebook, executed with these parameters; its errors are one sentence"
+def executed(what:str, pairs:dict, process=None)->tuple:
+    "The run notebook, executed with these parameters in the run's own folder; its errors are one sentence"
     papermill = client()
     process = process or second(what, pairs)
     said = answered(process)
-    folder = folder or Path(said['out'])
-    target = folder/f'run_{what}.ipynb'
+    target = target_of(what, said)
     if target.is_dir():
         raise click.ClickException(f'{target} is a folder, the notebook should go there: '
             'move it or choose another --out')
-    with in_words(target), followed(folder):
+    with in_words(target), followed(Path(said['out'])):
+        target.parent.mkdir(exist_ok=True)
         nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), said['values'], progress_bar=False,
             kernel_name='python3', kernel_manager_class=manager_of(process),
             shutdown_kernel='immediate')                # all that it made is in files

@@ -100,10 +100,9 @@ def started(what:str, pairs:dict, known:dict):
     return second(what, pairs)
 
 # %% ../nbs/library/18_run_commands.ipynb #84193b61
-def place_of(said:list, out:Path)->Path|None:
-    "The folder that the last cell names"
-    return next((out/Path(l.split(None, 1)[1]).name for t in said for l in t.splitlines()
-        if l.startswith('folder')), None)
+def place_of(said:list, target:Path)->Path|None:
+    "The run's folder, where the last cell names it; a plan has none"
+    return target.parent if any(l.startswith('folder') for t in said for l in t.splitlines()) else None
 
 def own_name()->str:
     "How this command is called again from here: by its name where the shell finds it, else by its path"
@@ -136,8 +135,7 @@ def run(what, words, as_json):
         process.wait()
     click.echo(err=True)
     said = outputs(nb)
-    place = place_of(said, target.parent)
-    if place: target = target.rename(place/target.name)
+    place = place_of(said, target)
     if as_json: return click.echo((place/'row.json').read_text() if place else json.dumps(rows_of('\n'.join(said))))
     for text in ending(what, said, place, target): click.echo(text)
 
