@@ -259,13 +259,13 @@ def network(run:Run, name:str, training, file:Path|None=None)->Stage:
         net = blank(run, name)
         net.load_state_dict(state['net'])
         return net.eval().requires_grad_(False), card['accuracy']
-    def keep(job, stage, net, **said):
+    def keep(job, stage, net, epochs=training.epochs, **said):
         job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(sound(net, run.test), run.test),
-            epochs=training.epochs, **said)
+            epochs=epochs, **said)
     def make(job):
         net = blank(run, name, seed)
         def after(epoch, net):
-            if epoch in kept and run.store.state(kept[epoch]) != 'made': keep(job, kept[epoch], net)
+            if epoch in kept and run.store.state(kept[epoch]) != 'made': keep(job, kept[epoch], net, epoch)
         losses = []
         if file: read_weights(file, net.body)
         else:
