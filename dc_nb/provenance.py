@@ -63,7 +63,7 @@ def machine(device)->str:
 
 def provenance(device='cpu')->dict:
     "Code, versions, machine and day of what this process computes now"
-    return dict(**commit(), dc_nb=version('dc_nb'), **versions(), python=platform.python_version(),
+    return dict(**commit(), dc_nb=dc_nb.__version__, **versions(), python=platform.python_version(),
         machine=machine(device),
         date=datetime.now(timezone.utc).strftime('%Y-%m-%d'))
 

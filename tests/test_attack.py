@@ -345,6 +345,16 @@ def test_commit_is_that_of_the_package(tmp_path):
     r = python('from dc_nb.provenance import commit; print(commit()["commit"])', tmp_path)
     assert r.stdout.strip() == str(provenance()['commit']), r.stderr
 
+def test_a_checkout_that_is_not_installed_runs(monkeypatch):
+    "Its version stands in the package, not in the list of what pip installed"
+    from dc_nb import provenance as module
+    def asked(name):
+        if name == 'dc_nb': raise module.PackageNotFoundError(name)
+        return known(name)
+    known = module.version
+    monkeypatch.setattr(module, 'version', asked)
+    assert provenance()['dc_nb'] == __import__('dc_nb').__version__
+
 # 7. Rows
 
 @pytest.mark.parametrize('end', ['{"half": ', '{"whole": 1}', '', '{"whole": 1}\n', '\n\n'])
