@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['early', 'sized', 'file_stats', 'data_stamp', 'data_of', 'set_precision', 'Run', 'with_study', 'vacant',
-           'enough_images', 'fit_disk', 'weight_file', 'read_weights', 'blank', 'noted', 'saturated', 'doubts', 'sound',
-           'network', 'clock', 'timed', 'step_time', 'weight_bytes']
+           'enough_images', 'fit_disk', 'plain_name', 'weight_file', 'read_weights', 'blank', 'write_weights', 'noted',
+           'saturated', 'doubts', 'sound', 'network', 'clock', 'timed', 'step_time', 'weight_bytes']
 
 # %% ../nbs/experiments/23_run_base.ipynb #500aa996
 import os
@@ -19,7 +19,7 @@ from pickle import UnpicklingError
 from time import monotonic
 
 import torch
-from .core import Diverged,all_finite
+from .core import Diverged,all_finite,aside
 from .data import CondensedSet,DataError,datasets,load
 from .experiments import ParameterError,home,roomy,writable
 from .initialization import enough
@@ -32,7 +32,7 @@ from .stages import Stage,Store,choices,digest,network_roots
 from .train import Fit,accuracy,constant,doubt,fit,silence
 from fastcore.basics import patch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file,save_file
 
 # %% ../nbs/experiments/23_run_base.ipynb #dac362fb
 def sized(names, data)->dict:
@@ -198,9 +198,13 @@ def fit_disk(run:Run, nets:dict, sets:int, labels:int=0):
     roomy(run.out, 2*sum(nets.values()) + 5*max(nets.values(), default=0) + 4*sets*one + labels)
 
 # %% ../nbs/experiments/23_run_base.ipynb #96a8bb62
+def plain_name(network:str)->str:
+    "The name of a network as a file's: 'timm/vit' is 'timm-vit'"
+    return network.replace('/', '-').replace(':', '-')
+
 def weight_file(folder, name:str)->Path:
-    "`name`.safetensors or `name`.pth in `folder` ('/' and ':' of a name are '-')"
-    tries = [Path(folder)/f"{name.replace('/', '-').replace(':', '-')}{e}" for e in ('.safetensors', '.pth')]
+    "`name`.safetensors or `name`.pth in `folder`; the name as `plain_name` gives it"
+    tries = [Path(folder)/f'{plain_name(name)}{e}' for e in ('.safetensors', '.pth')]
     for f in tries:
         if f.exists(): return f
     raise ParameterError(f"weights = {str(folder)!r} has neither {tries[0].name} nor {tries[1].name}")
@@ -218,6 +222,19 @@ def blank(run:Run, name:str, seed=None):
     "An untrained network for the run's images"
     data = run.train
     return create(name, len(data.classes), data.shape[-1], data.shape[0], data.mean, data.std, seed=seed).to(run.device)
+
+# %% ../nbs/experiments/23_run_base.ipynb #3ac9f478
+def write_weights(
+    net:torch.nn.Module, # a trained network of the library
+    name:str, # of the network, as in `observers`
+    folder, # that `weights` will name; made if it is not there
+)->Path: # of the file that was written
+    "Write the state dict in half precision under the name that `weight_file` looks for; `read_weights` reads it"
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    half = {k:(v.half() if v.is_floating_point() else v).cpu().contiguous() for k,v in net.body.state_dict().items()}
+    target = Path(folder)/f'{plain_name(name)}.safetensors'
+    with aside(target) as tmp: save_file(half, tmp)
+    return target
 
 # %% ../nbs/experiments/23_run_base.ipynb #04c9aeea
 def noted(what:str)->dict:
