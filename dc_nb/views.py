@@ -28,6 +28,7 @@ def uniform(generator:Generator, *shape:int, low:float|Tensor=0., high:float|Ten
     "Uniform numbers of a CPU stream"
     return low + (high-low)*torch.rand(*shape, generator=generator)
 
+# %% ../nbs/library/27_views.ipynb #569f3ae0
 def draw(
     views:Views, # functions or partials, applied left to right
     n:int, # images in the batches to come
@@ -50,8 +51,7 @@ class Drawn:
 # %% ../nbs/library/27_views.ipynb #38eff3df
 @views
 def crop(
-    n:int,
-    generator:Generator,
+    n:int, generator:Generator,
     scale:Range=(.08,1.), # share of the area
     ratio:Range=(3/4,4/3), # width by height
     shared:bool=False # True: one box for all images
