@@ -256,7 +256,7 @@ def sizes_figure(r:dict):
         mean = {n:sum(d)/len(d) for n,d in diff.items()}
         spread = {n:(sum((o-mean[n])**2 for o in d)/max(1, len(d)-1)/len(d))**.5 for n,d in diff.items()}
         if k == 'dedicated': ax.axhline(0, c='gray', lw=.8, label=k)
-        else: ax.errorbar([n+.05*i for n in mean], list(mean.values()), list(spread.values()), fmt='o-', ms=3, lw=1,
+        else: ax.errorbar([n+.05*i for n in mean], list(mean.values()), list(spread.values()), fmt='o', ms=3, lw=1,
             capsize=2, label=k, c='gray' if k == 'random' else f'C{i}', ls=':' if k == 'random' else '-')
     ax.set(xlabel='images a class', ylabel='accuracy minus dedicated, points')
     ax.legend(fontsize=7, ncols=2)
