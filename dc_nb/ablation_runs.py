@@ -7,6 +7,7 @@ __all__ = ['Ablation', 'variants', 'AblationRun', 'ablate', 'set_seconds', 'of_r
            'ablation_figure', 'distinct_sets', 'shared_name']
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #aa5f61d2
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -20,6 +21,7 @@ from .evaluation import Score,paired,score
 from .experiments import families,positive,text
 from .observers import Observer
 from .runs import common_row,numbers,sized,with_study
+from .studies import Study
 from fastcore.basics import patch
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #23635adf
@@ -56,7 +58,7 @@ class AblationRun(EdcRun):
             for s in (*run.mine(), *(run.random() if k == self.p.method else ()))]
     def results(self)->dict: return dict(row=ablation_row(self, ablate(self)))
     def told(self, row:dict)->list: return [ablation_table(row)]
-    def brief(self, stand_in, stand_ins):
+    def brief(self, stand_in:str, stand_ins:Callable):
         super().brief(stand_in, stand_ins)
         self.p = self.p.model_copy(update=dict(runs=1))
         self.variants = {k:brief_study(s, stand_in, stand_ins) for k,s in self.variants.items()}
@@ -73,7 +75,7 @@ def trials(self:AblationRun)->dict:
         for k,s in self.variants.items()}
 
 @patch
-def together(self:AblationRun, study)->tuple:
+def together(self:AblationRun, study:Study)->tuple:
     "Decays of the variants that differ from `study` in the average alone: one training gives them all"
     same = lambda s: s.but(protocol__training__ema=study.protocol.training.ema) == study
     return tuple(s.protocol.training.ema for s in self.variants.values() if same(s)) if self.p.engine == 'here' else ()
@@ -154,7 +156,7 @@ def distinct_sets(run:AblationRun)->dict:
         else: out.append(([label], x))
     return {shared_name(labels):x for labels,x in out}
 
-def shared_name(labels)->str:
+def shared_name(labels:list|tuple)->str:
     "'CONFIG B, C' for labels that begin with the same word"
     words = [o.split(' ', 1) for o in labels]
     return ', '.join([labels[0], *(b[-1] if len(b) > 1 and b[0] == a[0] else ' '.join(b)

@@ -6,6 +6,7 @@
 __all__ = ['ablations', 'mdc_ablations']
 
 # %% ../nbs/experiments/02_ablations.ipynb #0bc9e6f5
+from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 
@@ -13,11 +14,13 @@ from .core import Registry
 from .coresets import confidence,herding,k_center,kmeans
 from .initialization import noise,real,surest_crops
 from .mls import farthest
-from .multisize import accuracies,gradients
+from .multisize import Multisize,accuracies,gradients
 from .recipes import letters as config,named,with_alpha,with_crop,with_even_box,with_flatness
 from .soft_matching import batch_mixture
+from .studies import Study
 from .synthesis import flatness,flatness_of_statistics,jpeg75,sam,soft_category
 from .train import alrs,cosine,linear,multistep,smoothing,ssrs
+from .tuned import edc_tuned,found
 from torch import optim
 
 # %% ../nbs/experiments/02_ablations.ipynb #2af95171
@@ -25,19 +28,19 @@ ablations = Registry('ablations')
 
 # %% ../nbs/experiments/02_ablations.ipynb #e3fc485b
 @ablations
-def letters(s):
+def letters(s:Study)->dict:
     "EDC, Fig. 1: CONFIG A to G"
     return {f'CONFIG {k}':v for k,v in config(s).items()}
 
 # %% ../nbs/experiments/02_ablations.ipynb #616f307c
 @ablations
-def zeta(s):
+def zeta(s:Study)->dict:
     "EDC, Table 3: the stretch of the smoothing schedule"
     stretched = {f'zeta {z:g}':partial(smoothing, zeta=z) for z in (1., 1.5, 2., 2.5, 3.)}
     return {k:s.but(protocol__training__schedule=f) for k,f in stretched.items()}
 
 @ablations
-def schedule(s):
+def schedule(s:Study)->dict:
     "EDC, Sec. 3.7 and Tables 15, 16, 21: other schedules of the student"
     plain = {f.__name__:f for f in (cosine, smoothing, ssrs, alrs, multistep, linear)}
     slower = {f'alrs {g:g}':partial(alrs, gamma=g) for g in (.997, .9975, .99775, .997875)}
@@ -46,25 +49,25 @@ def schedule(s):
 
 # %% ../nbs/experiments/02_ablations.ipynb #4ff1730c
 @ablations
-def fitting(s):
+def fitting(s:Study)->dict:
     "EDC, Table 3 right: schedule and batch of the student (and of its labels)"
     one = lambda f, b: s.but(protocol__training__schedule=f, protocol__training__batch=b)
     return {f'{f.__name__}, batch {b}':one(f, b) for f in (cosine, smoothing) for b in (1024, 100)}
 
 @ablations
-def batch(s):
+def batch(s:Study)->dict:
     "EDC, CONFIG E: images of a student's batch"
     return {f'batch {b}':s.but(protocol__training__batch=b) for b in (5, 10, 25, 50, 100)}
 
 @ablations
-def ema(s):
+def ema(s:Study)->dict:
     "EDC, Tables 17 and 20: the decay of the averaged weights"
     decays = {'none':None} | {f'decay {d:g}':d for d in (.9, .99, .999, .9999, .999945)}
     return {k:s.but(protocol__training__ema=d) for k,d in decays.items()}
 
 # %% ../nbs/experiments/02_ablations.ipynb #bdbe486f
 @ablations
-def tables20_21(s):
+def tables20_21(s:Study)->dict:
     "EDC, Tables 20 and 21 (CIFAR-10, smoothing unless said): the student's batch, average and schedule"
     one = lambda batch=25, ema=.99, schedule=smoothing: s.but(protocol__training__batch=batch,
         protocol__training__ema=ema, protocol__training__schedule=schedule)
@@ -75,7 +78,7 @@ def tables20_21(s):
 
 # %% ../nbs/experiments/02_ablations.ipynb #50336189
 @ablations
-def flatness_form(s):
+def flatness_form(s:Study)->dict:
     "EDC, Table 4: decay of the images' average, temperature, direction; all statistics (L_FR) or SAM instead"
     def term(f, weight=None):
         return s.but(synthesis__terms=tuple((weight or w, f) if o is flatness else (w, o) for w,o in s.synthesis.terms))
@@ -86,13 +89,13 @@ def flatness_form(s):
     return betas | taus | {'reversed':term(partial(flatness, reverse=True))} | whole | slow | {'vanilla SAM':term(sam)}
 
 @ablations
-def flatness_weight(s):
+def flatness_weight(s:Study)->dict:
     "EDC, Table 4: the weight of the flatness term"
     return {f'weight {w:g}':with_flatness(s, w) for w in (0., .025, .25, 2.5, 25.)}
 
 # %% ../nbs/experiments/02_ablations.ipynb #83007e92
 @ablations
-def table5(s):
+def table5(s:Study)->dict:
     "EDC, Table 5: weight of Form 1, with and without weak augmentation and averaged weights"
     def one(a, weak, ema):
         v = with_alpha(s if weak else with_crop(s, .08), a)
@@ -101,23 +104,23 @@ def table5(s):
     return {f'alpha {a:g}{k}':one(a, weak, ema) for a in (0., .25, .5, .75, 1.) for weak,ema,k in columns}
 
 @ablations
-def alpha(s):
+def alpha(s:Study)->dict:
     "EDC, Table 5: the weight of Form 1"
     return {f'alpha {a:g}':with_alpha(s, a) for a in (0., .25, .5, .75, 1.)}
 
 # %% ../nbs/experiments/02_ablations.ipynb #5f7df20d
 @ablations
-def steps(s):
+def steps(s:Study)->dict:
     "EDC, Table 18: synthesis steps"
     return {f'{n} steps':s.but(synthesis__steps=n) for n in (0, 15, 25, 30, 50, 60, 75, 100, 125, 1000)}
 
 @ablations
-def start(s):
+def start(s:Study)->dict:
     "EDC, Sec. 3.1: where synthesis begins"
     return {f.__name__:s.but(synthesis__start=f) for f in (noise, real, surest_crops)}
 
 @ablations
-def rivals(s):
+def rivals(s:Study)->dict:
     "Real images, chosen: the loop with no steps, everything else as planned"
     ranks = {f'confidence, {r}':partial(confidence, rank=r) for r in ('highest', 'median', 'lowest')}
     starts = {f.__name__:f for f in (kmeans, herding, k_center, surest_crops)} | ranks
@@ -125,14 +128,14 @@ def rivals(s):
 
 # %% ../nbs/experiments/02_ablations.ipynb #d0d98c1a
 @ablations
-def methods(s, planned):
+def methods(s:Study, planned:Callable)->dict:
     "The methods before EDC, each with its own protocol, planned with the same parameters"
     return {m:planned(m) for m in ('sre2l', 'cda', 'gvbsm', 'rded', 'edc_released')}
 
 _light = ('mobilenet_v2', 'shufflenet_v2_x0_5')       # made for small images; on large ones the library's
 
 @ablations
-def students(s):
+def students(s:Study)->dict:
     "EDC, Tables 1 and 2: students of other kinds than the observers; the paper's Swin learns at a rate of 1e-4"
     swin = 'swin_tiny_patch4_window7_224'
     names = ('resnet18', 'resnet50', 'resnet101', *_light,
@@ -144,7 +147,7 @@ def students(s):
 
 # %% ../nbs/experiments/02_ablations.ipynb #7178c434
 @ablations
-def observers(s):
+def observers(s:Study)->dict:
     "One observer at a time, and all but one"
     names = s.observers
     only = {f'only {o}':(o,) for o in names}
@@ -152,19 +155,19 @@ def observers(s):
     return {k:s.but(observers=v) for k,v in (only | without).items()}
 
 @ablations
-def backbones(s):
+def backbones(s:Study)->dict:
     "EDC, Table 11: the observers of G-VBSM, and those of EDC"
     return {f'{len(o)} observers':s.but(observers=o) for o in (named['gvbsm'].observers, named['edc'].observers)}
 
 # %% ../nbs/experiments/02_ablations.ipynb #d1b07c90
 @ablations
-def alexnet_too(s):
+def alexnet_too(s:Study)->dict:
     "EDC, Table 12: AlexNet among the observers of synthesis; who labels stays"
     five,label = (*s.observers, 'torchvision/alexnet'), s.protocol.labellers or s.observers
     return {'alexnet too':s.but(observers=five, protocol__labellers=label)}
 
 @ablations
-def labellers(s):
+def labellers(s:Study)->dict:
     "EDC, Tables 6 and 13: labels of all observers but one or two"
     short = lambda gone: ', '.join(o.split('/')[-1] for o in gone)
     gone = [o for k in (1, 2) for o in combinations(s.observers, k) if len(o) < len(s.observers)]
@@ -173,19 +176,19 @@ def labellers(s):
 
 # %% ../nbs/experiments/02_ablations.ipynb #691d26ae
 @ablations
-def observer_epochs(s):
+def observer_epochs(s:Study)->dict:
     "EDC, Table 10 and D1: epochs of the observers. One training gives them all, as its rate is constant"
     return {f'observers of {n} epochs':s.but(squeeze__epochs=n) for n in (1, 5)}
 
 # %% ../nbs/experiments/02_ablations.ipynb #9b2521ab
-def with_form2(study, form2):
+def with_form2(study:Study, form2:Callable)->Study:
     "The study with another reading of Form 2"
     change = lambda f: partial(f, form2=form2) if getattr(f, 'func', f) is soft_category else f
     return study.but(synthesis__terms=tuple((w, change(f)) for w,f in study.synthesis.terms))
 
 # %% ../nbs/experiments/02_ablations.ipynb #67e817a9
 @ablations
-def released(s):
+def released(s:Study)->dict:
     "Every choice of the released EDC code that can be made alone"
     turned = partial(flatness, reverse=True, per_class=True)
     reversed_term = tuple((w, turned if f is flatness else f) for w,f in s.synthesis.terms)
@@ -206,33 +209,39 @@ def released(s):
         'D19 stored as JPEG 75': s.but(synthesis__store=jpeg75),
         'D25 CutMix box truncated': with_even_box(s)}
 
+# %% ../nbs/experiments/02_ablations.ipynb #84d7d297
+@ablations
+def tuned(s:Study)->dict:
+    "What a search found, all of it, and without one choice"
+    return {'edc_tuned':edc_tuned(s)} | {f'edc_tuned without {k}':edc_tuned(s, (k,)) for k in found}
+
 # %% ../nbs/experiments/02_ablations.ipynb #2f4021a5
 mdc_ablations = Registry('ablations of MDC')
 
 # %% ../nbs/experiments/02_ablations.ipynb #042ca7e2
 @mdc_ablations
-def parts(m):
+def parts(m:Multisize)->dict:
     "MDC, Table 4: the loss of a subset ('calculate'), chosen by its rate ('compare'), with freezing (MDC)"
     return {'calculate': m.but(choose=farthest, freeze=False), 'calculate, compare': m.but(freeze=False)}
 
 @mdc_ablations
-def classes(m):
+def classes(m:Multisize)->dict:
     "MDC, Table 13: every class chooses its own subset"
     return {'class-wise': m.but(class_wise=True)}
 
 # %% ../nbs/experiments/02_ablations.ipynb #126ba539
 @mdc_ablations
-def signal(m):
+def signal(m:Multisize)->dict:
     "MDC, Table 6: what the rate is measured on"
     return {'gradient distance': m.but(signal=gradients), 'accuracy difference': m.but(judge=accuracies)}
 
 @mdc_ablations
-def period(m):
+def period(m:Multisize)->dict:
     "MDC, Sec. 4.1: rounds between two choices"
     return {f'period {n}': m.but(period=n) for n in (1, 2, 4, 8)}
 
 @mdc_ablations
-def reading(m):
+def reading(m:Multisize)->dict:
     "The choices of the released MDC code, one at a time, and common random numbers (ours)"
     return {
         'released freezing': m.but(policy='released'),
