@@ -11,6 +11,7 @@ __all__ = ['NearChance', 'observer', 'observers', 'OneBatch', 'a_few', 'as_they_
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from os import PathLike
 from types import SimpleNamespace
 
 import torch
@@ -21,7 +22,7 @@ from .moments import Moments
 from .observers import Observer,Pass,observe
 from .run_base import Run,blank,noted,saturated,timed
 from .sets import unit
-from .stages import Stage,choices
+from .stages import Job,Stage,choices
 from .synthesis import Synthesis,begin,finish,warmed
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #52c8fc5a
@@ -87,7 +88,7 @@ def as_they_are(loop:Synthesis)->torch.Tensor:
     return a_few(x)
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #d5509132
-def start_set(path)->CondensedSet:
+def start_set(path:str|PathLike)->CondensedSet:
     "The images of a set in a file, or of `zoo:NAME`, to start from; `meta` says whose they are"
     cs = zoo.load(path[4:]) if str(path).startswith('zoo:') else CondensedSet.load(path)
     known = {k:cs.meta[k] for k in ('classes', 'ids', 'shape', 'mean', 'std') if k in cs.meta}
@@ -142,7 +143,7 @@ def batch_stage(run:Run, nets:tuple, start:Stage, part:int, parts:int)->Stage:
 def terms_of(s)->tuple: return tuple(getattr(f, 'func', f).__name__ for _,f in s.terms)
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #913afc3a
-def joined_set(run:Run, job)->tuple:
+def joined_set(run:Run, job:Job)->tuple:
     "(set, start, losses, film) from the stages of the batches"
     start,*batches = job.parts
     def joined(parts):
@@ -155,7 +156,7 @@ def joined_set(run:Run, job)->tuple:
     return finish(whole), start, torch.cat([b['losses'] for b in batches]), film
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #4d1e8fe5
-def set_at_once(run:Run, job)->tuple:
+def set_at_once(run:Run, job:Job)->tuple:
     "(set, start, losses, film) of a synthesis in one loop"
     s,p,nets = run.study.synthesis, run.p, job.inputs[-len(run.study.observers):]
     start = beginning(run, nets)
