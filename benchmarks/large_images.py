@@ -30,8 +30,8 @@ options.add_argument('--images', type=int, default=4, help='of each class; the r
 options.add_argument('--side', type=int, default=64)
 options.add_argument('--observers', default=narrow)
 options.add_argument('--labellers', default='convnet_w32')
-options.add_argument('--batch', type=int, default=40, help='synthetic images at once')
-options.add_argument('--student', default='convnet_w32')
+options.add_argument('--batch', type=int, default=20, help='synthetic images at once')
+options.add_argument('--student', default='dc_nb.rehearsal:tiny_norm')
 options.add_argument('--json', action='store_true')
 o = options.parse_args()
 found = []

@@ -9,6 +9,7 @@ __all__ = ['datasets', 'licences', 'toy', 'split_name', 'chosen_classes', 'only'
 
 # %% ../nbs/library/11_data.ipynb #65a6a496
 import os,re
+from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
 from io import BytesIO
@@ -57,12 +58,12 @@ licences = dict(digits='CC BY 4.0 (UCI, Optical Recognition of Handwritten Digit
     imagenet10=_imagenet_terms, imagenet1k=_imagenet_terms)
 
 # %% ../nbs/library/11_data.ipynb #bbd37885
-def split_name(name)->tuple:
+def split_name(name:str|os.PathLike)->tuple:
     "('cifar100', '0:10') of 'cifar100[0:10]'; (name, None) of a name or path without classes"
     m = re.fullmatch(r'(.+)\[([^\[\]]+)\]', str(name))
     return (m[1], m[2]) if m and not os.path.exists(name) else (name, None)
 
-def chosen_classes(which, names)->list:
+def chosen_classes(which:str|Sequence, names:Sequence)->list:
     "Numbers and names of '0:3,7,cat'; another sequence is a list of them already"
     if not isinstance(which, str): return list(which)
     def one(part):
@@ -77,7 +78,7 @@ def chosen_classes(which, names)->list:
 # %% ../nbs/library/11_data.ipynb #6f1737ff
 def only(
     s:ImageSet,
-    which, # '0:100', 'cat,dog', or a list of numbers, names or ids
+    which:str|Sequence, # '0:100', 'cat,dog', or a list of numbers, names or ids
     in_memory:float=4e9 # bytes; images in files are read if they take no more
 )->ImageSet: # whose name says that it is a part
     "Only these classes, which become 0, 1, ... in this order; the normalisation stays that of all classes"

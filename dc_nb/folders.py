@@ -8,6 +8,7 @@ __all__ = ['held_back', 'inside', 'listed', 'held', 'image_folder', 'from_stream
 # %% ../nbs/library/10_folders.ipynb #4db42abb
 import os,warnings
 from collections import Counter
+from collections.abc import Iterable,Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -133,10 +134,10 @@ def _put(path, image, size, fit, where):
 
 # %% ../nbs/library/10_folders.ipynb #0d25a9d4
 def from_stream(
-    rows, # of a Hugging Face stream, or any: dicts of a picture and its class, a number or a name
-    root, # folder that will hold root/part/<class>/<number>.png
+    rows:Iterable, # of a Hugging Face stream, or any: dicts of a picture and its class, a number or a name
+    root:str|os.PathLike, # folder that will hold root/part/<class>/<number>.png
     part:str='train', # or 'test'
-    classes=None, # names of the numbers; None: what the stream says, else the numbers are the names
+    classes:Sequence|None=None, # names of the numbers; None: what the stream says, else the numbers are the names
     size:int|None=None, # pixels a side to bring the pictures to; None: as they are
     fit:str='crop', # or 'squash'
     columns:tuple=('image', 'label') # of a row

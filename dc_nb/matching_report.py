@@ -209,7 +209,7 @@ def seen_panel(ax, r, what:str='distances'):
     ax.legend(fontsize=6)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #c67f6259
-def class_panel(ax, r):
+def class_panel(ax:plt.Axes, r:dict):
     "F(n) of every class at the last choice, dots at the sizes taken"
     last = [o for o in r['seen'] if o['rates']][-1]
     for c,y in enumerate(last['distances']):
@@ -218,7 +218,7 @@ def class_panel(ax, r):
         ax.plot([n], [y[n-1]], 'o', ms=3.5, c=line.get_color())
     ax.set(xlabel='images n', ylabel=f"F(n) by class, round {last['round']}", xticks=range(1, len(y)+1, -(-len(y)//8)))
 
-def choices_panel(ax, r):
+def choices_panel(ax:plt.Axes, r:dict):
     "The size that every class took at every choice (MDC, Fig. 10)"
     choices = [o for o in r['seen'] if o['rates']]
     shown = ax.imshow([o['sizes'] for o in choices], cmap='viridis', vmin=1, vmax=r['ipc'], aspect='auto')

@@ -88,7 +88,7 @@ def drawn(p:Mdc)->list:
             f"with a size of 1 to {p.ipc} behind it where not all images are meant, such as 'A1,MDC'")
     return list(dict.fromkeys(out))
 
-def pictures(run)->dict:
+def pictures(run:Run)->dict:
     "{title: images} of the start and of the sets to draw, as far as they were made (MDC, Figs. 11 to 16)"
     sets,p = run.made['sets'], run.p
     title = lambda k, n: k if n == p.ipc else f'{k} {n}'

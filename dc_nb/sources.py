@@ -185,8 +185,8 @@ def _digested(root, paths)->list[str]:
 _many = 50_000                                                          # files whose digests stand in one file
 
 def digests(
-    root, # folder
-    paths # of files, below `root`
+    root:str|os.PathLike, # folder
+    paths:list[str] # of files, below `root`
 )->list[str]:
     "sha256 of each file's content; a file with the size and times of an earlier reading is not read again"
     if len(paths) <= _many: return _digested(root, paths)

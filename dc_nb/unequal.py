@@ -6,15 +6,18 @@
 __all__ = ['proportional', 'some_real', 'Unequal', 'synthesize_unequal']
 
 # %% ../nbs/concepts/21_unequal.ipynb #28adf2de
+from collections.abc import Sequence
+
 import torch
 from .core import drive,stream
 from .initialization import real
 from .sets import ImageSet,unit
 from .synthesis import Synthesis,SynthesisRecipe
+from torch import Tensor
 
 # %% ../nbs/concepts/21_unequal.ipynb #3f34a5b0
 def proportional(
-    sizes, # images of each class
+    sizes:Sequence|Tensor, # images of each class
     ipc:int, # images a class, on average
     least:int=1 # of any class
 )->list[int]:
