@@ -11,6 +11,7 @@ __all__ = ['observer', 'learned', 'observers', 'OneBatch', 'a_few', 'as_they_are
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from os import PathLike
 from types import SimpleNamespace
 
 import torch
@@ -21,7 +22,7 @@ from .moments import Moments
 from .observers import NearChance,Observer,Pass,able,doubt_of,observe
 from .run_base import Run,blank,clock,noted,saturated,timed
 from .sets import unit
-from .stages import Stage,choices
+from .stages import Job,Stage,choices
 from .synthesis import Synthesis,begin,finish,warmed
 
 _all_ = ['NearChance']                          # who runs stages catches it
@@ -87,7 +88,7 @@ def as_they_are(loop:Synthesis)->torch.Tensor:
     return a_few(x)
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #d5509132
-def start_set(path)->CondensedSet:
+def start_set(path:str|PathLike)->CondensedSet:
     "The images of a set in a file, or of `zoo:NAME`, to start from; `meta` says whose they are"
     cs = zoo.load(path[4:]) if str(path).startswith('zoo:') else CondensedSet.load(path)
     known = {k:cs.meta[k] for k in ('classes', 'ids', 'shape', 'mean', 'std') if k in cs.meta}
@@ -143,7 +144,7 @@ def batch_stage(run:Run, nets:tuple, start:Stage, part:int, parts:int)->Stage:
 def terms_of(s)->tuple: return tuple(getattr(f, 'func', f).__name__ for _,f in s.terms)
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #913afc3a
-def joined_set(run:Run, job)->tuple:
+def joined_set(run:Run, job:Job)->tuple:
     "(set, start, losses, film) from the stages of the batches"
     start,*batches = job.parts
     def joined(parts):
@@ -156,7 +157,7 @@ def joined_set(run:Run, job)->tuple:
     return finish(whole), start, torch.cat([b['losses'] for b in batches]), film
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #4d1e8fe5
-def set_at_once(run:Run, job)->tuple:
+def set_at_once(run:Run, job:Job)->tuple:
     "(set, start, losses, film) of a synthesis in one loop"
     s,p,nets = run.study.synthesis, run.p, learned(run, job.inputs[-len(run.study.observers):])
     start = beginning(run, nets)
