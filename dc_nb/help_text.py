@@ -18,7 +18,9 @@ def comments_of(f)->dict:
     except (OSError, TypeError): return {}
     said = {k:v for k,v in docments(f).items() if v}
     rest = re.search(r'\*\*(\w+) *# *(.*)', source)
-    return {**said, f'**{rest[1]}':rest[2]} if rest else said
+    if not rest: return said
+    # docments takes it for that of the value, where that has none
+    return {k:v for k,v in said.items() if k != 'return' or v != rest[2]} | {f'**{rest[1]}':rest[2]}
 
 # %% ../nbs/library/26_help_text.ipynb #7ef87a00
 def explained(f:Callable)->Callable:
