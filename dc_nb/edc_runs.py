@@ -251,8 +251,8 @@ def row(run:EdcRun, found:dict, full=None, equal_bytes=None)->dict:
         observers=accuracies, bytes=mine.bytes, steps=run.study.synthesis.steps,
         curves={run.p.method:seen(run, run.mine()), 'random':seen(run, run.random())})
     if full and at_chance(full['accuracy'], len(run.train.classes)):
-        said['doubts'] += [f"the student {full['network']}, trained on all images, has {full['accuracy']:.1%} of the test "
-            "images right, as by guessing: another student would tell more"]
+        said['doubts'] += [f"the student {full['network']}, trained on all images, has {full['accuracy']:.1%} "
+            "of the test images right, as by guessing: another student would tell more"]
     return said
 
 def results(run:EdcRun)->dict:
