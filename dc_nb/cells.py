@@ -71,7 +71,7 @@ def place(l:Line)->Cell|Reason:
     return impossible(l) or of_paper[l.paper][l.table](l)
 
 # %% ../nbs/experiments/12_cells.ipynb #da8a2352
-def cell(line)->Study|MatchingStudy|TrajectoryStudy|Reason:
+def cell(line:tuple)->Study|MatchingStudy|TrajectoryStudy|Reason:
     "The study whose run would give a published number, or the reason why there is none"
     p = place(line_of(line))
     return p.study if isinstance(p, Cell) else p

@@ -38,13 +38,13 @@ def sentence(e:Exception)->str:
 class Group(click.Group):
     "Loads its commands when they are asked for; shows errors that are meant for the user as one line, exit status 1"
     def _load(self): import dc_nb.run_commands,dc_nb.set_commands,dc_nb.search_command
-    def list_commands(self, ctx):
+    def list_commands(self, ctx:click.Context):
         self._load()
         return super().list_commands(ctx)
-    def get_command(self, ctx, name):
+    def get_command(self, ctx:click.Context, name:str):
         self._load()
         return super().get_command(ctx, name)
-    def invoke(self, ctx):
+    def invoke(self, ctx:click.Context):
         shown,warnings.showwarning = warnings.showwarning, lambda m, *_, **kw: click.echo(f'note: {m}', err=True)
         try: return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -58,7 +58,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings=dict(help_option_names=['-h', '--help'], max_content_width=120))
 @click.option('--debug', is_flag=True, help='Show tracebacks.')
 @click.version_option(package_name='dc_nb')
-def main(debug): "Condense image data sets with EDC and MDC, and use the sets that come out."
+def main(debug:bool): "Condense image data sets with EDC and MDC, and use the sets that come out."
 
 # %% ../nbs/library/17_command_line.ipynb #df496328
 def notebook(name:str)->Path:

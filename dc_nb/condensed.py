@@ -7,6 +7,7 @@ __all__ = ['CondensedSet', 'LabelFile', 'Table']
 
 # %% ../nbs/library/08_condensed.ipynb #7ffcad87
 import json,warnings
+from os import PathLike
 from dataclasses import dataclass,field,replace
 
 import numpy as np
@@ -138,12 +139,12 @@ class CondensedSet(Dataset):
     @property
     def y(self)->Tensor:
         return torch.arange(self.classes, device=self.x.device).repeat_interleave(self.ipc*self.factor**2)
-    def to(self, device): return replace(self, **{k:t.to(device) for k,t in self._parts().items()})
+    def to(self, device:str|torch.device): return replace(self, **{k:t.to(device) for k,t in self._parts().items()})
     def _enlarged(self, x, size=None):
         size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
         affordable(4*len(x)*self.factor**2*x.shape[1]*size[0]*size[1], f"{len(x)*self.factor**2} decoded images")
         return enlarge(unit(x), self.factor, size)
-    def decode(self, size=None)->Tensor:
+    def decode(self, size:tuple|int|None=None)->Tensor:
         "classes x ipc x factor^2 x C x H x W floats, tiles enlarged to `size`, else to the `shape` in `meta`"
         out = self._enlarged(self.x.flatten(0, 1), size)
         return out.unflatten(0, (self.classes, self.ipc, self.factor**2))
@@ -177,7 +178,7 @@ class CondensedSet(Dataset):
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return DataLoader(_tensors(self, normalise), batch, shuffle=seed is not None, generator=generator, **kw)
     origin = None # the run that made it, in this process; a file has none
-    def evaluate(self, test=None, seeds:int=3):
+    def evaluate(self, test:ImageSet|None=None, seeds:int=3):
         "Students on this set, and on random images where the run that made it is at hand (`dc_nb.condense`)"
         from dc_nb.door import judged
         return judged(self, test, seeds)
@@ -187,13 +188,13 @@ class CondensedSet(Dataset):
     def plot(self, rows:int=10, columns:int=10):
         "A figure of the first images, a row for each class"
         return rows_figure(self.x, self.names, rows, columns)
-    def save(self, path):
+    def save(self, path:str|PathLike):
         "One safetensors file; the same set gives the same bytes in every process"
         state = dict(x=self.x, labels=self.labels) | ({} if self.table is None else dict(table=self.table))
         meta = json.loads(json.dumps(self.meta, sort_keys=True))
         save_parts(path, state, kind='CondensedSet', factor=self.factor, meta=meta)
     @classmethod
-    def load(cls, path, device='cpu'):
+    def load(cls, path:str|PathLike, device:str|torch.device='cpu'):
         "The set that `save` wrote, its table left in the file; anything else raises `DataError` or `core.Damaged`"
         with guard(path):
             state,about = load_parts(path, device)

@@ -10,7 +10,7 @@ __all__ = ['recipe', 'View', 'Objective', 'RateSchedule', 'Builder', 'Tick', 'ne
 
 # %% ../nbs/library/01_core.ipynb #21c06eea
 import contextlib,difflib,hashlib,sys
-from collections.abc import Callable
+from collections.abc import Callable,Iterable
 from dataclasses import dataclass,field,fields,is_dataclass,replace
 from fnmatch import fnmatch
 from functools import partial
@@ -30,7 +30,7 @@ _all_ = ['Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', '
 # %% ../nbs/library/01_core.ipynb #144d0119
 def nearest(
     name:str, # what was asked for
-    names # what there is
+    names:Iterable # what there is
 )->str: # a sentence part that helps
     "`did you mean 'x'?` or, when nothing is near, the whole list"
     close = difflib.get_close_matches(str(name), [str(o) for o in names], 3, .5)
@@ -53,7 +53,7 @@ class Registry(dict):
         self[name] = f
         return f
     def __missing__(self, name): raise UnknownName(f"{name!r} is not one of the {self.kind}: {nearest(name, self)}")
-    def list(self, pattern='*'): return sorted(o for o in self if fnmatch(o, pattern))
+    def list(self, pattern:str='*'): return sorted(o for o in self if fnmatch(o, pattern))
 
     def find(self, name:str):
         "As `registry[name]`; `MODULE:FUNCTION` is what the module holds now, registered under that name"
@@ -81,7 +81,7 @@ def _named(f)->str:
     return f.__qualname__ if digest is None else f'{f.__module__}.{f.__qualname__}#{digest}'
 
 # %% ../nbs/library/01_core.ipynb #f51f961f
-def spell(v)->str:
+def spell(v:object)->str:
     "One line that says what the choice `v` is, equal for equal choices in every process"
     if isinstance(v, partial):
         args = [spell(o) for o in v.args] + [f'{k}={spell(o)}' for k,o in sorted(v.keywords.items())]
@@ -98,7 +98,7 @@ def spell(v)->str:
 # %% ../nbs/library/01_core.ipynb #1c53a302
 recipe = dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 
-def later(default):
+def later(default:object):
     "A choice that came after rows were published; old keys stay, since its default is not spelled"
     return field(default=default, metadata=dict(later=True))
 
@@ -122,7 +122,7 @@ class Recipe:
             if k not in names: raise UnknownName(f"{type(self).__name__} has no choice {k!r}: {nearest(k, names)}")
         return replace(self, **changes, **{k:getattr(self, k).but(**v) for k,v in deep.items()})
 
-    def diff(self, other)->dict:
+    def diff(self, other:'Recipe')->dict:
         "{choice: (here, there)} for every choice that differs, as text"
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name, None)) for f in fields(self)}
         out = {}
@@ -192,7 +192,7 @@ Tick = Callable[[Tensor|None], None]
 class Diverged(ArithmeticError):
     "A loss or a state that is no finite number"
 
-def all_finite(state)->bool:
+def all_finite(state:object)->bool:
     "Whether every number of a nested state is finite"
     tensors = [v for v in flatten(state).values() if isinstance(v, Tensor) and v.is_floating_point()]
     answers = {v.device:[] for v in tensors}
@@ -227,7 +227,7 @@ def _resume(loop, path):
 
 # %% ../nbs/library/01_core.ipynb #0e7afaf6
 def drive(
-    loop, # see above
+    loop:object, # see above
     checkpoint:str|PathLike|None=None, # a path: continue from it if it is of this very run, write it now and then
     every:float=30., # seconds between two checkpoints
     tick:Tick|None=None # called after each step with its losses; for resumed steps with None

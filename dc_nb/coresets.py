@@ -13,7 +13,7 @@ from .data import CondensedSet,ImageSet
 from .initialization import enough,real
 from .models import create,feature_maps
 from .synthesis import round8
-from collections.abc import Callable
+from collections.abc import Callable,Sequence
 from sklearn.cluster import KMeans
 from torch import Tensor,nn
 
@@ -56,7 +56,7 @@ def central_start(
     data:ImageSet,
     ipc:int, # images a class
     generator:torch.Generator,
-    observers=(), # not used
+    observers:Sequence=(), # not used
     network:str='convnet_w32' # looks at the images, untrained
 )->Tensor: # classes x ipc x C x H x W
     "DREAM's start: the `central` images of every class under a random network"
@@ -108,7 +108,7 @@ def kmeans(data:ImageSet, ipc:int, generator:torch.Generator, observers:list|tup
     return picked(choose, data, ipc, observers)
 
 # %% ../nbs/concepts/16_coresets.ipynb #b897da19
-def herding(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Tensor:
+def herding(data:ImageSet, ipc:int, generator:torch.Generator|None=None, observers:list|tuple=())->Tensor:
     "Greedily the images whose mean feature stays nearest to the class's"
     def choose(f, n):
         mean,total,out = f.mean(0), torch.zeros_like(f[0]), []
@@ -121,7 +121,7 @@ def herding(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Te
     return picked(choose, data, ipc, observers)
 
 # %% ../nbs/concepts/16_coresets.ipynb #74e02249
-def k_center(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->Tensor:
+def k_center(data:ImageSet, ipc:int, generator:torch.Generator|None=None, observers:list|tuple=())->Tensor:
     "Greedily the image that is farthest from all chosen, beginning with the one nearest to the mean"
     def choose(f, n):
         out = [int((f-f.mean(0)).square().sum(1).argmin())]
@@ -134,7 +134,8 @@ def k_center(data:ImageSet, ipc:int, generator=None, observers:list|tuple=())->T
 
 # %% ../nbs/concepts/16_coresets.ipynb #57c9a492
 @torch.no_grad()
-def confidence(data:ImageSet, ipc:int, generator=None, observers:list|tuple=(), rank:str='highest')->Tensor:
+def confidence(data:ImageSet, ipc:int, generator:torch.Generator|None=None, observers:list|tuple=(),
+    rank:str='highest')->Tensor:
     "Images by the observers' mean probability of their class: 'highest', 'median' or 'lowest'"
     if rank not in ('highest', 'median', 'lowest'):
         raise ValueError(f"rank {rank!r} is not one of 'highest', 'median', 'lowest'")

@@ -9,6 +9,7 @@ __all__ = ['datasets', 'licences', 'toy', 'split_name', 'chosen_classes', 'only'
 
 # %% ../nbs/library/11_data.ipynb #65a6a496
 import os,re
+from os import PathLike
 from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
@@ -89,7 +90,7 @@ def only(
 
 
 # %% ../nbs/library/11_data.ipynb #ed8da417
-def reader_of(name)->tuple:
+def reader_of(name:str|PathLike)->tuple:
     "(function that reads it, path, registered name) of a name, a path or `MODULE:FUNCTION`; no data is opened"
     fits(str(name).strip(), "a data set needs a name, a folder or a .npz file, not an empty text")
     name,_ = split_name(name)
@@ -149,8 +150,8 @@ def _in_memory(source, split, test_share=None, split_seed=0, **kw):
 
 # %% ../nbs/library/11_data.ipynb #a7017c03
 def as_images(
-    source, # a name, a folder, a .npz; a pair (images, labels), a PyTorch dataset; or an `ImageSet`
-    root=None, # folder that holds a data set of a name
+    source:object, # a name, a folder, a .npz; a pair (images, labels), a PyTorch dataset; or an `ImageSet`
+    root:str|PathLike|None=None, # folder that holds a data set of a name
     split:str='train', # 'train' or 'test'
     **kw # options: download, size, fit, in_memory, test_share, split_seed; in memory those of `from_pairs`
 )->ImageSet:
@@ -165,7 +166,7 @@ def as_images(
     for k in kw: fits(k in known, f"images in memory do not take {k}; they take {', '.join(sorted(known))}")
     return _in_memory(source, split, **kw)
 
-def load(name, root=None, split:str='train', **kw)->ImageSet:
+def load(name:str|PathLike, root:str|PathLike|None=None, split:str='train', **kw)->ImageSet:
     "Find and read a set of images: `as_images`, mostly of a name or a path"
     return as_images(name, root, split, **kw)
 
@@ -173,7 +174,7 @@ def _short(source): return str(source) if isinstance(source, (str, os.PathLike))
 
 # %% ../nbs/library/11_data.ipynb #79a138e2
 @datasets
-def digits(root=None, split='train'):
+def digits(root:str|PathLike|None=None, split:str='train'):
     "1797 digits, 1 x 8 x 8, a third of them for testing (scikit-learn `load_digits`)"
     x,y = load_digits(return_X_y=True)
     x = torch.from_numpy(np.rint(x*255/16).astype('uint8')).view(-1, 1, 8, 8)
@@ -262,19 +263,19 @@ _svhn = (.4377, .4438, .4728),(.1980, .2010, .1970)
 
 # %% ../nbs/library/11_data.ipynb #66b36a04
 @datasets
-def cifar10(root=None, split='train', download=False):
+def cifar10(root:str|PathLike|None=None, split:str='train', download:bool=False):
     "60,000 images, 3 x 32 x 32, 10 classes"
     cls,folder = torchvision.datasets.CIFAR10,'cifar-10-batches-py'
     return _torchvision(cls, split=='train', folder, _cifar, root, split, download)
 
 @datasets
-def cifar100(root=None, split='train', download=False):
+def cifar100(root:str|PathLike|None=None, split:str='train', download:bool=False):
     "60,000 images, 3 x 32 x 32, 100 classes"
     cls,folder = torchvision.datasets.CIFAR100,'cifar-100-python'
     return _torchvision(cls, split=='train', folder, _cifar, root, split, download)
 
 @datasets
-def svhn(root=None, split='train', download=False):
+def svhn(root:str|PathLike|None=None, split:str='train', download:bool=False):
     "House numbers, 73,257 for training and 26,032 for testing, 3 x 32 x 32, 10 classes"
     return _torchvision(torchvision.datasets.SVHN, split, f'{split}_32x32.mat', _svhn, root, split, download)
 
@@ -296,7 +297,7 @@ def _tiny_val(root, wnids):
 
 # %% ../nbs/library/11_data.ipynb #d7faf61b
 @datasets
-def tiny_imagenet(root=None, split='train', size=64, in_memory=4e9):
+def tiny_imagenet(root:str|PathLike|None=None, split:str='train', size:int=64, in_memory:float=4e9):
     "100,000 images, 3 x 64 x 64, 200 classes, in tiny-imagenet-200/; only the classes that have a train folder"
     right = '; get it from cs231n.stanford.edu'
     root = _root('tiny_imagenet', root, 'wnids.txt', 'tiny-imagenet-200/wnids.txt', right=right).parent
@@ -317,11 +318,11 @@ def _large(name, root, split, size, in_memory, classes=None):
     return ImageSet(held(ImageFiles(paths, size, root), in_memory), y, classes, *_imagenet, name)
 
 @datasets
-def imagenet10(root=None, split='train', size=224, in_memory=4e9):
+def imagenet10(root:str|PathLike|None=None, split:str='train', size:int=224, in_memory:float=4e9):
     "Ten classes of ImageNet in the order of IDC and MDC, in train/<wnid> and val/<wnid>"
     return _large('imagenet10', root, split, size, in_memory, _ten)
 
 @datasets
-def imagenet1k(root=None, split='train', size=224):
+def imagenet1k(root:str|PathLike|None=None, split:str='train', size:int=224):
     "ImageNet-1k in train/<wnid> and val/<wnid>, always lazy; labels follow the sorted wnids"
     return _large('imagenet1k', root, split, size, 0)

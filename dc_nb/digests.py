@@ -176,7 +176,9 @@ def _found(module:str, stamp=None)->Path|None:
     path = spec and spec.origin and Path(spec.origin).resolve()
     if not path or path.suffix != '.py': return None
     ours = module.split('.')[0] == library
-    return path if ours or not any(path.is_relative_to(o) for o in _installed) else None
+    # packages that a .pth line or another environment brings lie elsewhere, in a folder of that name
+    theirs = any(path.is_relative_to(o) for o in _installed) or {'site-packages', 'dist-packages'} & set(path.parts)
+    return path if ours or not theirs else None
 
 # %% ../nbs/library/02_digests.ipynb #6107bc3b
 @lru_cache(None)

@@ -7,6 +7,8 @@ __all__ = ['parts_of', 'reading', 'as_names', 'run_of', 'condense', 'Comparison'
 
 # %% ../nbs/library/16_door.ipynb #7b9c459c
 import tempfile
+from .core import Recipe
+from os import PathLike
 from dataclasses import dataclass,replace
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from .students import teachers_of
 from .trajectory_matching import at_learned_rate
 
 # %% ../nbs/library/16_door.ipynb #e04ee739
-def parts_of(source, root=None, **options)->tuple:
+def parts_of(source:object, root:str|PathLike|None=None, **options)->tuple:
     "(training part, test part) of any source of images; without a test part of its own a fifth of every class"
     if isinstance(source, tuple) and all(isinstance(o, ImageSet) for o in source):
         return tuple(as_images(o, **options) for o in source)
@@ -43,7 +45,7 @@ def reading(parameters:dict)->tuple:
     return how | names, {k:v for k,v in parameters.items() if k not in names}
 
 # %% ../nbs/library/16_door.ipynb #e6da48f2
-def as_names(network)->str:
+def as_names(network:str|nn.Module)->str:
     "Networks by name, with commas; a module has no name"
     if isinstance(network, nn.Module):
         raise ParameterError(f"network takes names, not a {type(network).__name__} that is built already: "
@@ -52,7 +54,7 @@ def as_names(network)->str:
     return network if isinstance(network, str) else ','.join(map(as_names, network))
 
 # %% ../nbs/library/16_door.ipynb #87dfd080
-def run_of(data:tuple, ipc:int, method='edc', **parameters):
+def run_of(data:tuple, ipc:int, method:str|Recipe='edc', **parameters):
     "The run that condenses these parts with a recipe's name or a recipe"
     recipe = named.find(method) if isinstance(method, str) else method
     make = run_kind(recipe)
@@ -68,14 +70,14 @@ def run_of(data:tuple, ipc:int, method='edc', **parameters):
 # %% ../nbs/library/16_door.ipynb #0218824d
 @explained
 def condense(
-    source, # a name, a folder, a .npz, (images, labels), a PyTorch dataset, an `ImageSet` or two: (training, test)
+    source:object, # a name, a folder, a .npz, (images, labels), a PyTorch dataset, an `ImageSet` or two: (training, test)
     ipc:int=10, # images a class
-    method='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'mtt', 'rded', ...) or a study of your own
+    method:str|Recipe='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'mtt', 'rded', ...) or a study of your own
     preset:str='small', # budget: 'small', 'cpu' or 'paper'
-    network=None, # networks that guide the images, names with commas; None: what the preset says
-    out=None, # a folder for caches: a second call with it reads what the first one made; None: nothing is kept
+    network:str|nn.Module|None=None, # networks that guide the images, names with commas; None: what the preset says
+    out:str|PathLike|None=None, # a folder for caches: a second call with it reads what the first one made; None: nothing is kept
     seed:int=0,
-    root=None, # folder of a data set that has a name
+    root:str|PathLike|None=None, # folder of a data set that has a name
     **parameters # any other: size and fit of a folder, classes of arrays; student, epochs, regime, device, ...
 )->CondensedSet: # with the labels that a student needs; knows its run, so it can be evaluated beside random images
     "A small set that trains a network nearly as well as the source; raises `ParameterError` or `DataError`, in words"
@@ -117,7 +119,7 @@ class Comparison:
             f'difference: {shown}')
 
 # %% ../nbs/library/16_door.ipynb #d5758942
-def compare_with_random(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
+def compare_with_random(condensed:CondensedSet, test:object|None=None, seeds:int=3)->Comparison:
     "Students on the set and on random images, tested on `test` (an `ImageSet`, or the test part of the run)"
     run,_ = condensed.origin
     if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test, split='test')))
@@ -148,7 +150,7 @@ def protocol_of(condensed:CondensedSet, test:ImageSet)->tuple:
         f'these students learned from {own} ones')
 
 # %% ../nbs/library/16_door.ipynb #646492cf
-def judged(condensed:CondensedSet, test=None, seeds:int=3)->Comparison:
+def judged(condensed:CondensedSet, test:object|None=None, seeds:int=3)->Comparison:
     "What `CondensedSet.evaluate` gives: beside random images if the set knows its run, else alone"
     if condensed.origin: return compare_with_random(condensed, test, seeds)
     if test is None: raise ParameterError('give the test images: a set from a file does not know them')

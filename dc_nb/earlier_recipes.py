@@ -17,7 +17,7 @@ from .initialization import noise,surest_crops
 from .observers import Statistics
 from .soft_labels import kl,mse_gt
 from .studies import Study,cifar_constants,imagenet_constants,named,own_constants
-from .synthesis import SynthesisRecipe,densification,jpeg75,label,soft_category,truncate8
+from .synthesis import Step,SynthesisRecipe,densification,jpeg75,label,soft_category,truncate8
 from .train import Training,cosine,smoothing
 from torch import nn,optim
 
@@ -46,7 +46,7 @@ smaller = partial(narrowing_crop, shared=True)
 named['cda'] = named['sre2l'].but(synthesis__views=(smaller, one_box, partial(roll, back=False)))
 
 # %% ../nbs/experiments/27_earlier_recipes.ipynb #bc87527e
-def gram_densification(step, tau=4., side=32):
+def gram_densification(step:Step, tau:float=4., side:int=32):
     "`densification` as in G-VBSM's code: on normalised pixels of images of at most `side`, not divided by their number"
     x = step.observer.net.normalise(step.x)
     if x.shape[-1] > side: x = F.adaptive_avg_pool2d(x, side)

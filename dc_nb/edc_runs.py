@@ -132,7 +132,7 @@ def tiles(self:EdcRun)->int:
     return getattr(self.study.synthesis.start, 'keywords', {}).get('factor', 1)**2
 
 @patch
-def planned_study(self:EdcRun, p)->Study:
+def planned_study(self:EdcRun, p:Edc)->Study:
     return study_of(p, self.train.shape[-1], len(self.train.classes), len(self.train))
 
 @patch(as_prop=True)
@@ -241,7 +241,7 @@ def rival(run:EdcRun, mine:Score)->dict|None:
     return dict(ipc=n, all=n == most, **numbers(s), epochs=epochs)
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #127edcbf
-def row(run:EdcRun, found:dict, full=None, equal_bytes=None)->dict:
+def row(run:EdcRun, found:dict, full:dict|None=None, equal_bytes:Score|None=None)->dict:
     "One row of results: what was measured, how, and where"
     mine,rand = found[run.p.method], found['random']
     gain,half = difference_of(mine, rand)

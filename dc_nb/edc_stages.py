@@ -9,6 +9,7 @@ __all__ = ['observer', 'learned', 'observers', 'OneBatch', 'a_few', 'as_they_are
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #7ccb5e8c
 from dataclasses import replace
+from .studies import Study
 from functools import partial
 from math import ceil
 from os import PathLike
@@ -141,7 +142,7 @@ def batch_stage(run:Run, nets:tuple, start:Stage, part:int, parts:int)->Stage:
         needs=(*nets, start), work=s.steps, says=terms_of(s),
         roots=('dc_nb.synthesis.Synthesis', 'dc_nb.sets:ImageSet.take', *choices(s)))
 
-def terms_of(s)->tuple: return tuple(getattr(f, 'func', f).__name__ for _,f in s.terms)
+def terms_of(s:Study)->tuple: return tuple(getattr(f, 'func', f).__name__ for _,f in s.terms)
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #913afc3a
 def joined_set(run:Run, job:Job)->tuple:

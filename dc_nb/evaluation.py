@@ -8,7 +8,7 @@ __all__ = ['Protocol', 'Score', 'training_set', 'student', 'own_labels', 'own_ta
 
 # %% ../nbs/library/15_evaluation.ipynb #c3753c68
 from contextlib import suppress
-from collections.abc import Callable
+from collections.abc import Callable,Sequence
 from dataclasses import dataclass,field,replace
 from functools import partial
 from math import ceil,e,exp,sqrt
@@ -73,7 +73,7 @@ def student(protocol:Protocol, data:ImageSet, seed:int):
     return create(protocol.student, len(data.classes), h, c, data.mean, data.std, seed=own).to(data.y.device)
 
 # %% ../nbs/library/15_evaluation.ipynb #bd0603fb
-def own_labels(condensed:CondensedSet, protocol:Protocol, teachers=())->Tensor|None:
+def own_labels(condensed:CondensedSet, protocol:Protocol, teachers:Sequence=())->Tensor|None:
     "The soft labels that the set brings along, n x classes, where the regime is 'fixed' and nobody else is asked"
     if condensed.labels is None or teachers or protocol.regime != 'fixed': return None
     labels,names = condensed.labels,condensed.meta.get('label_classes')
@@ -96,7 +96,8 @@ def own_table(condensed:CondensedSet, protocol:Protocol, train:ImageSet, seed:in
     return condensed.table
 
 # %% ../nbs/library/15_evaluation.ipynb #d7c5e971
-def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers=(), labels=None, table=None, **kw):
+def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers:Sequence=(), labels:Tensor|None=None,
+    table:Table|None=None, **kw):
     "One student: (network, losses); with `labels` or a `table` it needs no teacher; `kw` goes to `fit`"
     if protocol.regime != 'hard' and not teachers and labels is None and table is None:
         raise ValueError(f"the {protocol.regime!r} regime needs teachers, or a set with soft labels of its own "
@@ -108,7 +109,7 @@ def train_student(train:ImageSet, protocol:Protocol, seed:int, teachers=(), labe
     return fit(student(protocol, train, seed), train, recipe, seed, objective, **kw)
 
 # %% ../nbs/library/15_evaluation.ipynb #6caab862
-def score(condensed:CondensedSet, accs:list, protocol:Protocol, teachers=())->Score:
+def score(condensed:CondensedSet, accs:list, protocol:Protocol, teachers:Sequence=())->Score:
     "Accuracies with the regime and the bytes they took"
     n,epochs = len(condensed.y), protocol.training.epochs
     size = dict(images=condensed.x.nbytes, labels=label_bytes(protocol.regime, n, condensed.classes, epochs),
@@ -121,7 +122,7 @@ def evaluate(
     test:ImageSet, # its test part, used once for each student
     protocol:Protocol,
     seed:int, # of the first student
-    teachers=(), # observers that give soft labels
+    teachers:Sequence=(), # observers that give soft labels
     repeats:int=1, # students, seeds `seed`, `seed`+1, ...
     **kw # to `fit`
 )->Score:

@@ -7,6 +7,7 @@ __all__ = ['Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum',
 
 # %% ../nbs/library/22_files.ipynb #b0735794
 import contextlib,errno,hashlib,json,os,platform,re,shutil,tempfile,warnings
+from os import PathLike
 from functools import cache
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _sweep(folder):
 
 # %% ../nbs/library/22_files.ipynb #6ff6e3cd
 @contextlib.contextmanager
-def aside(path):
+def aside(path:str|PathLike):
     "Write to the yielded path; only when the block ends well does it become `path`"
     path,folder = Path(path),None
     try:
@@ -66,7 +67,7 @@ def aside(path):
         if folder: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/library/22_files.ipynb #359c6e6d
-def flatten(state, prefix='')->dict:
+def flatten(state:object, prefix:str='')->dict:
     "Nested dicts and lists to one dict; keys are JSON paths"
     if not isinstance(state, (dict, list, tuple)) or not state: return {prefix or '[]': state}
     items = state.items() if isinstance(state, dict) else enumerate(state)
@@ -101,7 +102,7 @@ def checksum(tensors:dict)->str:
     return h.hexdigest()
 
 # %% ../nbs/library/22_files.ipynb #34e070b9
-def save_state(path, state, **card):
+def save_state(path:str|PathLike, state:dict, **card):
     "Write a nested `state` of tensors and JSON values, and a `card` that describes it; whole or not at all"
     flat = flatten(state)
     # none may share memory
@@ -113,7 +114,7 @@ def save_state(path, state, **card):
 def _seal(text, tensors): return hashlib.sha256((text+checksum(tensors)).encode()).hexdigest()
 
 # %% ../nbs/library/22_files.ipynb #6b7d954f
-def load_state(path, device='cpu')->tuple[dict,dict]:
+def load_state(path:str|PathLike, device:str|torch.device='cpu')->tuple[dict,dict]:
     "The `(state, card)` that `save_state` wrote; raises `Damaged` for anything else"
     try:
         with safe_open(str(path), 'pt') as f:
@@ -128,7 +129,7 @@ def load_state(path, device='cpu')->tuple[dict,dict]:
         raise Damaged(f"{path} is not a state file of dc_nb, or not all of it ({e}); delete it and run again") from None
 
 # %% ../nbs/library/22_files.ipynb #a8d4ed30
-def saved_state(path, key:str)->dict|None:
+def saved_state(path:str|PathLike, key:str)->dict|None:
     "The state that was saved under this `key`; None where there is none, with a warning for a file that is not it"
     try: state,card = load_state(path)
     except FileNotFoundError: return None

@@ -7,6 +7,8 @@ __all__ = ['held_back', 'inside', 'listed', 'held', 'image_folder', 'from_stream
 
 # %% ../nbs/library/10_folders.ipynb #4db42abb
 import os,warnings
+from torch import Tensor
+from os import PathLike
 from collections import Counter
 from collections.abc import Iterable,Sequence
 from io import BytesIO
@@ -21,7 +23,7 @@ from .sets import ImageSet,channel_stats
 from .sources import ImageFiles,fits,fitted,folder_names,guard,seen_size,square,upright
 
 # %% ../nbs/library/10_folders.ipynb #ab1440d2
-def held_back(y, share:float, seed:int)->torch.Tensor:
+def held_back(y:Tensor|np.ndarray, share:float, seed:int)->torch.Tensor:
     "Indices of the images to test on: `share` of each class, at least one, at least one left to train on"
     fits(0 < share < 1, f"test_share={share!r} must be a share between 0 and 1")
     y,out = torch.as_tensor(y),[]
@@ -35,7 +37,7 @@ def held_back(y, share:float, seed:int)->torch.Tensor:
 # %% ../nbs/library/10_folders.ipynb #c89ba434
 _suffixes = {'.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm'}
 
-def inside(folder):
+def inside(folder:str|PathLike):
     "Names of the folders, of the images, and of what else there is"
     dirs,images,others = [],[],[]
     with guard(folder, 'it should be a folder of class folders with images'), os.scandir(folder) as d:
@@ -46,7 +48,7 @@ def inside(folder):
     return sorted(dirs),sorted(images),others
 
 # %% ../nbs/library/10_folders.ipynb #6d2cd9c0
-def listed(root, part, classes=None, inner=''):
+def listed(root:str|PathLike, part:str, classes:list|None=None, inner:str=''):
     "([path below `root`], [label], classes) of root/part/<class>/inner/*"
     have,left = inside(root/part)[0],Counter()
     both = 'train/<class>/IMAGES and test/<class>/IMAGES, or only <class>/IMAGES'
@@ -64,7 +66,7 @@ def listed(root, part, classes=None, inner=''):
     return paths,y,classes
 
 # %% ../nbs/library/10_folders.ipynb #03d98f85
-def held(files, in_memory): return files[:] if np.prod(files.shape) <= in_memory else files
+def held(files:ImageFiles, in_memory:float): return files[:] if np.prod(files.shape) <= in_memory else files
 
 def _size_of(root, paths):
     "The (H,W) of all files, from their headers"
@@ -97,7 +99,7 @@ def _one_part(root, split, share, seed):
 
 # %% ../nbs/library/10_folders.ipynb #75f89133
 def image_folder(
-    root, # folder with train/ and test/ or val/, or with a folder for each class
+    root:str|PathLike, # folder with train/ and test/ or val/, or with a folder for each class
     split:str='train', # or 'test'
     size:int|None=None, # side in pixels to bring the images to; None: they have one
     in_memory:float=4e9, # bytes; larger sets stay files

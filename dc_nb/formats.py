@@ -8,6 +8,7 @@ __all__ = ['writers', 'decoded', 'widened', 'native', 'npz', 'tensors', 'png', '
 
 # %% ../nbs/library/06_formats.ipynb #ad5dafe2
 import contextlib,csv,json,os,re,shutil,tempfile
+from os import PathLike
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def widened(t:Tensor)->np.ndarray:
 writers = Registry('formats')
 
 @writers
-def native(cs:CondensedSet, path):
+def native(cs:CondensedSet, path:str|PathLike):
     "One safetensors file with a checksum: what dc_nb saves"
     cs.save(path)
 
@@ -53,7 +54,7 @@ def native(cs:CondensedSet, path):
 def _classes(cs): return torch.arange(cs.classes).repeat_interleave(cs.ipc)
 
 @writers
-def npz(cs:CondensedSet, path):
+def npz(cs:CondensedSet, path:str|PathLike):
     "N x H x W x C images, labels, class names, mean, std, card; soft labels as `logits`, a label table as `table`"
     arrays = dict(images=widened(cs.x.flatten(0, 1).permute(0, 2, 3, 1)), labels=_classes(cs).numpy())
     arrays |= {k:np.array(cs.meta[k]) for k in ('mean', 'std') if k in cs.meta}
@@ -62,7 +63,7 @@ def npz(cs:CondensedSet, path):
     save_arrays(path, arrays, cs.table)
 
 # %% ../nbs/library/06_formats.ipynb #fc0298d0
-def tensors(cs:CondensedSet, path):
+def tensors(cs:CondensedSet, path:str|PathLike):
     "A dict of `images` N x C x H x W, `labels` N (or N x K logits), `classes`, `card` and perhaps `table`"
     y = _classes(cs) if cs.labels is None else cs.labels.flatten(0, 1).clone()
     out = dict(images=cs.x.flatten(0, 1).clone(), labels=y, classes=list(cs.names), card=card_text(cs))
@@ -86,7 +87,7 @@ def _spread(cs, folder):
 
 # %% ../nbs/library/06_formats.ipynb #eb060c67
 @writers
-def png(cs:CondensedSet, path):
+def png(cs:CondensedSet, path:str|PathLike):
     "CLASS/RANK.png, labels.csv, card.json"
     rows = [dict(file=f, label=c) | {f'logit_{k}':v for k,v in enumerate(soft or ())} for f,c,soft in _spread(cs, path)]
     with open(path/'labels.csv', 'w', newline='', encoding='utf-8') as f:
@@ -128,7 +129,7 @@ without any promise of privacy.
 
 # %% ../nbs/library/06_formats.ipynb #afab0362
 @writers
-def hf(cs:CondensedSet, path):
+def hf(cs:CondensedSet, path:str|PathLike):
     "A folder for Hugging Face `datasets`: train/CLASS/RANK.png, README.md, card.json, perhaps train/metadata.jsonl"
     soft,folders = cs.labels is not None,folder_names(cs.names)
     rows = [dict(file_name=f, label=c, name=cs.names[c], **(dict(logits=o) if soft else {}))
@@ -170,7 +171,7 @@ def _write_folder(cs, write, path):
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../nbs/library/06_formats.ipynb #448321ea
-def export(cs:CondensedSet, to:str, path=None)->Path:
+def export(cs:CondensedSet, to:str, path:str|PathLike|None=None)->Path:
     "Write `cs` in format `to` (native, npz, torch, png, hf) at `path`, or at a name made of data and IPC; the path"
     write,cs = writers[to],cs.to('cpu')
     with _writing(path): path = _target(cs, to, path)
@@ -189,7 +190,7 @@ def _read_folder(path, own, like, factor):
     return (read_best if 'images_best.pt' in inside else read_folder)(path, like, factor)
 
 # %% ../nbs/library/06_formats.ipynb #4baf9f99
-def read(path, like:ImageSet|None=None, factor:int=1)->CondensedSet:
+def read(path:str|PathLike, like:ImageSet|None=None, factor:int=1)->CondensedSet:
     "A set of ours in any format, `zoo:NAME`, or a layout of others, which needs `like`, the data that was condensed"
     path = Path(path) if not str(path).startswith('zoo:') else zoo.path(str(path)[4:])
     with guard(path, 'it is damaged or not a condensed set'):

@@ -111,9 +111,9 @@ def class_gradients(
 # %% ../nbs/concepts/11_gradients.ipynb #ed24c0a7
 def class_means(
     net:nn.Module,
-    weights, # not used
+    weights:object, # not used
     x:Tensor, # classes x n x C x H x W, normalised and viewed
-    y, # not used
+    y:Tensor, # not used
     cuts:tuple, # ascending prefix lengths, the last is n
     held:int=0, # that many at the front are constants; 0 or one of `cuts`
     batched:bool=False # all classes at once

@@ -8,6 +8,7 @@ __all__ = ['noise', 'enough', 'real', 'in_order', 'surest_crops', 'warmed', 'fre
 # %% ../nbs/concepts/07_initialization.ipynb #4fa5a18c
 import torch
 import torch.nn.functional as F
+from collections.abc import Sequence
 from .augment import crop,flip
 from .data import CondensedSet,ImageSet
 from .formation import tile
@@ -19,7 +20,7 @@ def noise(
     data:ImageSet, # the training images
     ipc:int, # images a class
     generator:torch.Generator,
-    observers=(), # not used
+    observers:Sequence=(), # not used
     clamp:bool=True # False: values may leave [0,1]
 )->Tensor: # classes x ipc x C x H x W
     "Gaussian in normalised units (SRe2L, G-VBSM), clamped to valid pixels or as it is (DC)"
@@ -39,7 +40,7 @@ def real(
     data:ImageSet, # the training images
     ipc:int, # images a class
     generator:torch.Generator,
-    observers=(), # not used
+    observers:Sequence=(), # not used
     replace:bool=False, # True: one image may be drawn twice, as in the released code
     mirror:bool=False # True: flip each with probability 1/2, as in the released code
 )->Tensor: # classes x ipc x C x H x W
@@ -54,7 +55,7 @@ def real(
     return torch.stack([pick(c) for c in range(len(data.classes))])
 
 # %% ../nbs/concepts/07_initialization.ipynb #60dbf153
-def in_order(data:ImageSet, ipc:int, generator=None, observers=())->Tensor:
+def in_order(data:ImageSet, ipc:int, generator:torch.Generator|None=None, observers:Sequence=())->Tensor:
     "The first images of every class as the data set has them (IDC's and MDC's released codes)"
     enough(data, ipc)
     return torch.stack([data.take(data.of_class(c)[:ipc])[0] for c in range(len(data.classes))])
@@ -78,7 +79,7 @@ def surest_crops(
     data:ImageSet, # the training images
     ipc:int, # images a class
     generator:torch.Generator,
-    observers=(), # the first one judges
+    observers:Sequence=(), # the first one judges
     factor:int=1, # 2 at 224 pixels, 1 on small images
     images:int=300, # real images a class to choose from; at least as many as crops are needed
     crops:int=5, # tries for each

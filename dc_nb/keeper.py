@@ -6,7 +6,9 @@
 __all__ = ['forget', 'Keeper', 'code_roots', 'trained', 'observed', 'kept_set']
 
 # %% ../nbs/experiments/30_keeper.ipynb #3972d4e7
-from collections.abc import Callable
+import torch
+from os import PathLike
+from collections.abc import Callable,Iterable
 from math import ceil
 from pathlib import Path
 from time import monotonic
@@ -21,7 +23,7 @@ from torch import nn
 # %% ../nbs/experiments/30_keeper.ipynb #dd79c5e5
 class Keeper:
     "Keeps the parts of a measurement in a folder; without a folder nothing is kept"
-    def __init__(self, folder=None, device='cpu', roots=()):
+    def __init__(self, folder:str|PathLike|None=None, device:str|torch.device='cpu', roots:Iterable=()):
         self.store = Store(Path(folder)/'cache', device) if folder else None
         self.roots,self.start = tuple(roots), monotonic()
 
@@ -40,7 +42,7 @@ class Keeper:
 forget = Keeper()
 
 # %% ../nbs/experiments/30_keeper.ipynb #50b58e5e
-def code_roots(measurement:str, networks, *recipes)->tuple:
+def code_roots(measurement:str, networks:Iterable[str], *recipes)->tuple:
     "The code of a measurement: the function 'module.name', what its recipes choose, and networks by name"
     return (measurement, *choices(list(recipes)), *(f for n in dict.fromkeys(networks) for f in network_roots(n)))
 

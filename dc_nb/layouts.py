@@ -11,6 +11,7 @@ import os,re,warnings,zipfile
 import numpy as np
 import torch
 import torch.nn.functional as F
+from os import PathLike
 from PIL import Image
 from torch import Tensor
 
@@ -62,7 +63,7 @@ def _padded(x, factor):
     return F.pad(x, (0, w, 0, h), value=.5)
 
 # %% ../nbs/library/09_layouts.ipynb #32bfc8b4
-def from_tensors(x, y, like:ImageSet, factor:int=1, **meta)->CondensedSet:
+def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, **meta)->CondensedSet:
     "A condensed set of N images (floats in [0,1], or normalised like `like`) and N labels (whole, or N x K soft)"
     _check_tensors(x, y, like, factor)
     x,share = _pixels(x.detach().float(), like)
@@ -87,7 +88,7 @@ def _not_inflated(path):
     fits(claimed <= size, f"{path} claims {claimed:,} bytes in a file of {size:,}")
     affordable(size, f'{path}')
 
-def not_larger(x, path):
+def not_larger(x:object, path:str|PathLike):
     "`x`, unless it is a tensor that shows a few bytes of the file again and again"
     if isinstance(x, Tensor):
         size = os.path.getsize(path)
@@ -95,7 +96,7 @@ def not_larger(x, path):
     return x
 
 # %% ../nbs/library/09_layouts.ipynb #e1570f48
-def safe_load(path):
+def safe_load(path:str|PathLike):
     "What a `.pt` file holds, if that is tensors, numbers, texts and containers of them; nothing else is unpickled"
     _not_inflated(path)
     try:
@@ -112,14 +113,14 @@ def _needed(like):
     return like
 
 # %% ../nbs/library/09_layouts.ipynb #3f2e3580
-def read_lists(got, path, like, factor)->CondensedSet:
+def read_lists(got:object, path:str|PathLike, like:ImageSet, factor:int)->CondensedSet:
     "What IDC's and MDC's [images, labels] hold, or the last experiment of DC's res_*.pt"
     if isinstance(got, dict) and isinstance(got.get('data'), (list, tuple)) and got['data']: got = got['data'][-1]
     fits(isinstance(got, (list, tuple)) and len(got)==2,
         f"it holds a {type(got).__name__}; a condensed set is [images, labels], or a dict with data or card")
     return from_tensors(not_larger(got[0], path), not_larger(got[1], path), _needed(like), factor)
 
-def read_best(path, like, factor)->CondensedSet:
+def read_best(path:str|PathLike, like:ImageSet, factor:int)->CondensedSet:
     "MTT's images_best.pt beside labels_best.pt"
     x,y = [not_larger(safe_load(path/f'{k}_best.pt'), path/f'{k}_best.pt') for k in ('images', 'labels')]
     return from_tensors(x, y, _needed(like), factor)
@@ -133,7 +134,7 @@ def _picture(root, name):
         a = np.array(im)
     return torch.from_numpy(a if a.ndim==3 else a[...,None]).permute(2, 0, 1)
 
-def read_pictures(root, names)->Tensor:
+def read_pictures(root:str|PathLike, names:list)->Tensor:
     "N x C x H x W bytes of pictures below `root`, which must be of one size"
     fits(names, f"{root} names no pictures")
     first = _picture(root, names[0])
@@ -159,7 +160,7 @@ def _folders(path, like)->list:
     return sorted((label(d), d) for d in dirs)
 
 # %% ../nbs/library/09_layouts.ipynb #770e5a22
-def read_folder(path, like, factor)->CondensedSet:
+def read_folder(path:str|PathLike, like:ImageSet, factor:int)->CondensedSet:
     "new000/class000_id000.jpg (SRe2L, G-VBSM, EDC), 00000/class00000_id00000.jpg (RDED), or a folder for each class id"
     found,n = _folders(path, _needed(like)),len(like.classes)
     fits([c for c,_ in found]==list(range(n)), f"{len(found)} class folders for {n} classes of {like.name}")

@@ -9,6 +9,8 @@ __all__ = ['budget', 'additions', 'only_smaller', 'score_of', 'of_edc', 'varied_
 
 # %% ../nbs/experiments/13_ledger.ipynb #788e03ad
 import re
+from os import PathLike
+from matplotlib.figure import Figure
 from collections import Counter
 from inspect import signature
 from pathlib import Path
@@ -19,7 +21,7 @@ from .ablation_runs import of_runs
 from .ablations import ablations,mdc_ablations
 from .cells import cell,lines_of,place,plain_key,studies
 from .published_lines import Cell,Reason,kinds,lines
-from .core import aside,spell,table
+from .core import Recipe,aside,spell,table
 from .evaluation import Score,paired
 from .experiments import home,rows
 from .multisize import Multisize
@@ -48,7 +50,8 @@ def _mdc_added(before, after):
 _place = ['dataset', 'ipc', 'size', 'method', 'student', 'variant', 'regime']
 _ours = ['ours', 'sd', 'n', 'random', 'scale', 'machine', 'commit']
 
-def score_of(r:dict, method:str, variant:str|None, s, score:dict, random=None, ipc=None, size=None)->dict:
+def score_of(r:dict, method:str, variant:str|None, s:Recipe, score:dict, random:dict|None=None, ipc:int|None=None,
+    size:int|None=None)->dict:
     "One score of a row; `s` is its study, or None where only the row's key is known"
     ipc,size = ipc or r['ipc'], size or r['ipc']
     whole = r.get('whole', r['scale'] == 'paper')          # data and weights as published
@@ -122,7 +125,7 @@ def of_mtt(r:dict)->list:
     return sizes + [score_of(r, *who[k], v, size='avg') for k,v in r['averages'].items() if k in who and every]
 
 # %% ../nbs/experiments/13_ledger.ipynb #8e3f8fb0
-def measured(folder='results')->pd.DataFrame:
+def measured(folder:str|PathLike='results')->pd.DataFrame:
     "One line for each score in `edc.jsonl`, `ablations.jsonl`, `mdc.jsonl` and `mtt.jsonl`, in the order of the rows"
     each = dict(ablations=of_ablations, edc=of_edc, mdc=of_mdc, mtt=of_mtt)
     found = [o for name,f in each.items() for r in rows(home()/folder/f'{name}.jsonl') for o in f(r)]
@@ -149,7 +152,7 @@ def combined(how:str, parts:list)->dict:
         machine=all_of('machine'), commit=all_of('commit'))
 
 # %% ../nbs/experiments/13_ledger.ipynb #7fb1f56b
-def ledger(paper:str, folder='results')->pd.DataFrame:
+def ledger(paper:str, folder:str|PathLike='results')->pd.DataFrame:
     "All published numbers of 'edc' or 'mdc' with ours, gap (ours - published, points) and why (a `Reason` or None)"
     t,places = published(paper).copy(), [place(l) for l in lines(paper)]
     t['value'] = pd.to_numeric(t.value, errors='coerce')
@@ -175,7 +178,7 @@ def coverage(t:pd.DataFrame)->str:
         f"none can be had for {sum(by.values())-by['derived']} ({cannot})")
 
 # %% ../nbs/experiments/13_ledger.ipynb #6c568554
-def entry(r)->str:
+def entry(r:pd.Series)->str:
     "'79.1 ± 0.3 → **45.5 ± 0.9** (small, n=5, -33.6)'"
     sd = lambda v: '' if pd.isna(v) else f' ± {v:g}' if isinstance(v, str) else f' ± {v:.1f}'
     printed = r.value if round(r.value, 1) != r.value else format(r.value, '.1f')
@@ -209,7 +212,7 @@ def footnote(t:pd.DataFrame)->str:
 additions = dict(A="G-VBSM's setting", B='real images, half of the steps', C='smoothing schedule', D='flatness term',
     E='small batches', F='classes in the statistics', G='weak crops, averaged weights')
 
-def letters_table(folder='results')->str:
+def letters_table(folder:str|PathLike='results')->str:
     "CONFIG A to G: accuracy and step, theirs and ours on each data set (95 % interval); '' without a row of `letters`"
     found = {r['dataset']:r for r in rows(home()/folder/'ablations.jsonl') if r['ablation'] == 'letters'}
     if not found: return ''
@@ -223,7 +226,7 @@ def letters_table(folder='results')->str:
         return row
     return table([one(k, before) for k,before in zip(additions, [None, *additions])])
 
-def letter_step(r:dict, k:str, before)->tuple:
+def letter_step(r:dict, k:str, before:str)->tuple:
     "(accuracy of letter `k`, difference to `before`) as text; paired over runs, or over the students of a single run"
     a,b = (o and Score(tuple(r['scores'][f'CONFIG {o}']['accuracies'])) for o in (k, before))
     gain = b and paired(*(of_runs(o, r['runs'], r['seeds']) for o in (a, b)))
@@ -263,7 +266,7 @@ def letters_figure(r:dict):
     return fig
 
 # %% ../nbs/experiments/13_ledger.ipynb #91074e44
-def keep_figure(fig, frame:pd.DataFrame, path)->list:
+def keep_figure(fig:Figure, frame:pd.DataFrame, path:str|PathLike)->list:
     "Write `path`.png, .svg and .csv; the three paths"
     path = Path(path)
     png = save_figure(fig, path.with_suffix('.png'))

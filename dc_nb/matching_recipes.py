@@ -84,12 +84,12 @@ matching_cells = Registry('data sets with hyper-parameters for gradient matching
 def _idc_line(study): return study.matching.unit == 'raw'            # IDC, DREAM, MDC
 
 @matching_cells('cifar10')
-def match_cifar10(study, ipc):
+def match_cifar10(study:'MatchingStudy', ipc:int):
     "As the recipes; DM's images move ten times as fast in large sets"
     return study.but(matching__rate=10.) if study.matching.compare is class_means and ipc >= 100 else study
 
 @matching_cells('cifar100')
-def match_cifar100(study, ipc): return study
+def match_cifar100(study:'MatchingStudy', ipc:int): return study
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #6f0e174e
 def _without(study, *ops):
@@ -103,13 +103,13 @@ def _without(study, *ops):
         matching__training__views=views(study.matching.training.views))
 
 @matching_cells('svhn')
-def match_svhn(study, ipc):
+def match_svhn(study:'MatchingStudy', ipc:int):
     "500 images a step for the network; digits must not be mirrored"
     return _without(study, flip).but(**dict(matching__learn=500) if _idc_line(study) else {})
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #4ff99825
 @matching_cells('imagenet10')
-def match_imagenet10(study, ipc):
+def match_imagenet10(study:'MatchingStudy', ipc:int):
     "ResNet10-AP, factor 3, 500 rounds of networks that are trained for 10 epochs first"
     views = (partial(crop, scale=(.5,1.)), flip, jitter, lighting, partial(cutmix_labels, p=1.))
     s = study.but(matching__network='resnet10_ap', protocol__student='resnet10_ap', protocol__training__views=views)
@@ -122,7 +122,7 @@ def match_imagenet10(study, ipc):
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #9d562bf8
 @matching_cells('digits')
-def match_digits(study, ipc):
+def match_digits(study:'MatchingStudy', ipc:int):
     "Not in the paper: 8 x 8 grey digits; tiles of 4 x 4 would be unreadable, and holes of 4 x 4 hide the digit"
     s = _without(study, flip, cutout).but(matching__batch=32)
     if not _idc_line(s): return s
@@ -147,15 +147,15 @@ def _budget(s, rounds, steps, learn, rate, period, **kw):
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #49be0701
 @matching_sizes('paper')
-def match_paper(study, ipc): return study
+def match_paper(study:'MatchingStudy', ipc:int): return study
 
 @matching_sizes('cpu')
-def match_cpu(study, ipc):
+def match_cpu(study:'MatchingStudy', ipc:int):
     "About an hour on two cores for CIFAR-10 at IPC 10: 120 steps, not 200,000, so images move four times as far"
     return _budget(study, 8, 15, 512, .02, 2, protocol__training__epochs=60)
 
 @matching_sizes('small')
-def match_small(study, ipc):
+def match_small(study:'MatchingStudy', ipc:int):
     "Under two minutes on two cores for digits with all baselines: one-block networks, and images that move faster"
     # the rate was chosen on the test set, for C and MDC alike
     sgd = partial(optim.SGD, lr=.03, momentum=.9, weight_decay=5e-4)

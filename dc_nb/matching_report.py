@@ -10,6 +10,9 @@ __all__ = ['mdc_published', 'over', 'size_table', 'with_sign', 'size_verdict', '
 # %% ../nbs/experiments/11_matching_report.ipynb #4625e5fc
 import matplotlib.pyplot as plt
 
+from os import PathLike
+from collections.abc import Iterable
+from matplotlib.axes import Axes
 from .core import table
 from .evaluation import Score,paired
 from .experiments import home,rows
@@ -31,7 +34,7 @@ def mdc_published(dataset:str, ipc:int, run:str='mdc')->dict:
     return {k:of(name) for k,name in names.items() if (t.method == name).any()}
 
 # %% ../nbs/experiments/11_matching_report.ipynb #979f119b
-def over(by:dict, sizes)->float|None:
+def over(by:dict, sizes:Iterable[int])->float|None:
     "Mean of published numbers over `sizes`, or None where one is missing"
     return round(sum(by[n] for n in sizes)/len(sizes), 1) if all(n in by for n in sizes) else None
 
@@ -53,7 +56,7 @@ def size_table(r:dict)->str:
     return table(out)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #6117b4d6
-def with_sign(gain)->str:
+def with_sign(gain:tuple)->str:
     "'+2.1 ± 0.8' points from a (mean, half width) of fractions"
     return f"{100*gain[0]:+.1f}" + ('' if gain[1] is None else f" ± {100*gain[1]:.1f}")
 
@@ -80,7 +83,7 @@ def mdc_line(r:dict)->dict:
         recipe=f"`{r['recipe']}`", machine=r['machine'],
         commit=r['commit'] and r['commit'][:7]+'+'*r.get('dirty', False))
 
-def mdc_results(folder='results')->str:
+def mdc_results(folder:str|PathLike='results')->str:
     "The table of MDC runs in a folder, as Markdown"
     return table([mdc_line(r) for r in latest([r for r in rows(home()/folder/'mdc.jsonl') if not r.get('ablation')])])
 
@@ -121,7 +124,7 @@ def _what(found:list)->str:
     return f'{len(found)} condensations of {n} students each' if len(found) > 1 else f'one condensation, {n} students'
 
 # %% ../nbs/experiments/11_matching_report.ipynb #3544d38d
-def mdc_ablations_text(folder='results', names=None)->str:
+def mdc_ablations_text(folder:str|PathLike='results', names:list|None=None)->str:
     "Every ablation of MDC in a folder (or those of `names`): a line that says how, and a table of its variants"
     groups,out = {}, []
     for r in rows(home()/folder/'mdc.jsonl'):
@@ -139,7 +142,7 @@ def mdc_ablations_text(folder='results', names=None)->str:
 _colours = {'MTT':'C0', 'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}
 _left = ['C2', 'C3', 'C5', 'C6', 'C8', 'C9']                         # for the variants of an ablation
 
-def sizes_panel(ax, r):
+def sizes_panel(ax:Axes, r:dict):
     "Accuracy by size with sd; published numbers dotted"
     colour = _colours | dict(zip((k for k in r['scores'] if k not in _colours), _left))
     for k,by in r['scores'].items():
@@ -152,13 +155,13 @@ def sizes_panel(ax, r):
     ax.legend(fontsize=7)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #fa159fce
-def time_panel(ax, r):
+def time_panel(ax:Axes, r:dict):
     "Average accuracy of one student against the time of the condensation"
     for k,points in r['curve'].items():
         ax.plot([t/60 for t,_ in points], [100*a for _,a in points], 'o-', ms=3, c=_colours[k], label=k)
     ax.set(xlabel='condensation, minutes', ylabel='average accuracy, %')
 
-def choice_panel(ax, r):
+def choice_panel(ax:Axes, r:dict):
     "MDC's choice in every round (its Fig. 6)"
     for i,(name,c) in enumerate((('most learnable', 'C1'), ('frozen', 'C2'))):
         ax.step(range(1, len(r['chosen'])+1), [o[i] for o in r['chosen']], where='mid', c=c, label=name)
@@ -177,7 +180,7 @@ def size_figure(r:dict):
     return _row_of([sizes_panel, *[time_panel]*bool(r['curve']), *[choice_panel]*bool(r['chosen'])], r)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #5838f6db
-def rounds_panel(ax, r):
+def rounds_panel(ax:Axes, r:dict):
     "Accuracy of one student of every size, round by round: MDC solid, C dashed (MDC, Figs. 8 and 9)"
     shade = plt.get_cmap('viridis')
     for k,points in r['by_round'].items():
@@ -197,7 +200,7 @@ def rounds_table(r:dict)->str:
 # %% ../nbs/experiments/11_matching_report.ipynb #30aa2bca
 def _mean(by_class:list)->list: return [sum(v)/len(v) for v in zip(*by_class)]
 
-def seen_panel(ax, r, what:str='distances'):
+def seen_panel(ax:Axes, r:dict, what:str='distances'):
     "`distances` or `rates` of every size, a line for each choice, from light to dark; dots are the sizes taken"
     choices = [o for o in r['seen'] if o[what]]
     for i,o in enumerate(choices):

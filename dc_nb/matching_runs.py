@@ -9,6 +9,7 @@ __all__ = ['Mdc', 'evaluated', 'compared', 'drawn', 'pictures', 'matching_study_
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #5f2ae57d
 import re
+from collections.abc import Callable
 from functools import cached_property,partial
 from typing import Annotated,Literal
 
@@ -151,20 +152,20 @@ class MdcRun(Run):
         "Its row in tables and words"
         from dc_nb.matching_report import size_table,size_verdict
         return [size_table(row), size_verdict(row)]
-    def brief(self, network:str, kinds=None):
+    def brief(self, network:str, kinds:dict|None=None):
         "Become a run of two rounds of one step, in the stand-in `network`"
         m = self.study.matching
         self.p = self.p.model_copy(update=dict(sizes=None, curve=min(self.p.curve, 1)))
         few = dict(network=network, rounds=2, steps=1, learn=min(m.learn, 2),
             training__epochs=min(m.training.epochs, 1))
-        few |= dict(extra__period=1) if m.extra else {}
+        few |= dict(extra__period=1) if hasattr(m.extra, 'period') else {}
         self.settle(self.study.but(protocol__student=network, protocol__training__epochs=1,
             **{f'matching__{k}':v for k,v in few.items()}))
         self.sizes = list(range(1, self.p.ipc+1))
     @staticmethod
-    def alone(recipe)->dict: return dict(compare='MDC' if recipe.matching.extra else 'C')
+    def alone(recipe:MatchingStudy)->dict: return dict(compare='MDC' if recipe.matching.extra else 'C')
     @staticmethod
-    def study_for(p, side:int, classes:int)->MatchingStudy: return matching_study_of(p, side)
+    def study_for(p:Mdc, side:int, classes:int)->MatchingStudy: return matching_study_of(p, side)
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #688120e0
 def trips(run:MdcRun)->list:
@@ -174,7 +175,7 @@ def trips(run:MdcRun)->list:
     members = riders(r, run.train, run.p.ipc, run.p.seed, compared(run.p), run.sizes, variants=run.variants)
     return [members] if r.feed == 'real' else [{k:m} for k,m in members.items()]
 
-def trip_stage(run:MdcRun, names:tuple, matching_of)->Stage:
+def trip_stage(run:MdcRun, names:tuple, matching_of:Callable)->Stage:
     "The stage of one trajectory; its value is the state of its end"
     r,p = run.study.matching.but(extra=None), run.p
     def make(job):
@@ -281,7 +282,7 @@ def readable(seen:list)->list:
     return [o | {k:plain(o[k]) for k in ('distances', 'rates')} for o in seen]
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #c59d2e58
-def size_row(run:MdcRun, made:dict, scores:dict, curve=None)->dict:
+def size_row(run:MdcRun, made:dict, scores:dict, curve:dict|None=None)->dict:
     "One row of results: what was measured, how, and where"
     m,mean = run.study.matching, {k:averages(v) for k,v in scores.items()}
     gains = {k:difference_of(mean['MDC'], v) for k,v in mean.items() if k != 'MDC'} if 'MDC' in mean else {}

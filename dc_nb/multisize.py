@@ -64,7 +64,7 @@ def accuracies(
         few = replace(data, x=x, y=torch.arange(m.classes, device=x.device).repeat_interleave(len(x)//m.classes))
         net = create(network, m.classes, data.shape[-1], data.shape[0], data.mean, data.std, seed=0).to(x.device)
         return accuracy(fit(net, few, training, seed=0)[0], real)
-    return torch.tensor([one(n) for n in range(1, m.ipc)])
+    return torch.tensor([one(n) for n in range(1, m.ipc)], device=m.x.device)
 
 # %% ../nbs/concepts/15_multisize.ipynb #1b61f032
 @recipe
@@ -96,7 +96,7 @@ class Remembered:
         "Everything that a later round depends on"
         return {k:getattr(self, k) for k in self.kept}
 
-    def restore(self, state:dict, device):
+    def restore(self, state:dict, device:str|torch.device):
         "Stand where `state` was taken"
         place = lambda v: v.to(device) if isinstance(v, Tensor) else v
         self.__dict__.update({k:place(v) for k,v in state.items() if k in self.kept})
@@ -166,7 +166,7 @@ class Schedule(Choices):
     def watches(self, round:int)->bool: return round == 0 or (round+1) % self.recipe.period == 0
     def look(self, sight:Sight, x:Tensor): self.meter.look(sight, x)
     def state(self)->dict: return super().state() | dict(meter=self.meter.state())
-    def restore(self, state:dict, device):
+    def restore(self, state:dict, device:str|torch.device):
         super().restore(state, device)
         self.meter.restore(state['meter'], device)
 

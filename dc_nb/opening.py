@@ -6,6 +6,7 @@
 __all__ = ['does', 'long', 'outlook', 'by_kind', 'plan_lines', 'tell', 'opened', 'ready', 'closed']
 
 # %% ../nbs/experiments/32_opening.ipynb #674d8cc6
+from torch import Tensor
 from contextlib import suppress
 
 from .core import table
@@ -20,8 +21,9 @@ def outlook(run:Run)->tuple:
     stages = [s for s in chain(*run.stages()) if s.kind not in ('subset', 'given')]
     return stages, plan(run.store, stages)
 
-does = dict(network='networks trained on all images', observer='networks measured', set='images made', sets='sets made',
-    expert='experts trained', labels='label tables written', student='students trained')
+does = dict(network='networks trained on all images', observer='networks measured', set='images made',
+    film='images on the way kept', sets='sets made', expert='experts trained', labels='label tables written',
+    student='students trained')
 
 def by_kind(kinds:list, rows:list)->list:
     "Rows of a plan, those of one kind of stage in one: what is done, how many are to be made, steps, seconds left"
@@ -65,7 +67,7 @@ def ready(run:Run):
     if run.p.engine != 'here': make_all(run, run.p.engine, run.p.address)
 
 # %% ../nbs/experiments/32_opening.ipynb #fa9fb118
-def closed(run:Run, images=None, start=None):
+def closed(run:Run, images:Tensor|None=None, start:Tensor|None=None):
     "The last page of a watched run: images beside their start, if there are any; nothing where nobody watches"
     here = lambda x: None if x is None else x.cpu()
     if not run.store.watch: return

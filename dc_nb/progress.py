@@ -7,7 +7,9 @@ __all__ = ['duration', 'Progress']
 
 # %% ../nbs/experiments/21_progress.ipynb #411504b9
 import os,time
-from collections.abc import Callable
+from torch import Tensor
+from os import PathLike
+from collections.abc import Callable,Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +29,8 @@ def duration(seconds:float|None)->str:
 class Progress:
     """A bar that counts ticks; at most once a second it writes its line to `folder`/progress.txt
     and the seconds spent to `clock`, and tells `watch`"""
-    def __init__(self, folder, title, total, clock, says=(), later:float|None=None, watch:Callable|None=None):
+    def __init__(self, folder:str|PathLike, title:str, total:int, clock:str|PathLike, says:Sequence[str]=(),
+        later:float|None=None, watch:Callable|None=None):
         self.line,self.clock,self.start,self.last = Path(folder)/'progress.txt', Path(clock), time.monotonic(), 0.
         self.title,self.says,self.later,self.watch = title, says, later, watch
         self.n,self.mark,self.losses,self.pictures = 0, None, {}, {}
@@ -64,7 +67,7 @@ def __call__(self:Progress, value=None):
 
 # %% ../nbs/experiments/21_progress.ipynb #80b0646f
 @patch
-def named(self:Progress, value)->dict:
+def named(self:Progress, value:object)->dict:
     "The numbers of a tick with their names"
     values = [] if value is None else torch.as_tensor(value).reshape(-1).tolist()
     if len(self.says) == len(values): return dict(zip(self.says, values))
@@ -95,6 +98,6 @@ def _tell(self:Progress, numbers):
         **self.pictures)
 
 @patch
-def shows(self:Progress, images:Callable, start=None):
+def shows(self:Progress, images:Callable, start:Tensor|None=None):
     "From now on the page has pictures: `images()`, as they are (classes x n x C x H x W), and `start`, as they were"
     self.pictures = dict(images=images) | ({} if start is None else dict(start=start))

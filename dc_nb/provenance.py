@@ -56,19 +56,19 @@ def cpu_name()->str:
     except (OSError, StopIteration): return platform.processor() or platform.machine()
 
 # %% ../nbs/library/03_provenance.ipynb #47709a61
-def machine(device)->str:
+def machine(device:str)->str:
     "One line: what the numbers are computed on"
     if torch.device(device).type != 'cuda': return f'{cpu_name()}, {torch.get_num_threads()} threads'
     return torch.cuda.get_device_name()
 
-def provenance(device='cpu')->dict:
+def provenance(device:str='cpu')->dict:
     "Code, versions, machine and day of what this process computes now"
     return dict(**commit(), dc_nb=dc_nb.__version__, **versions(), python=platform.python_version(),
         machine=machine(device),
         date=datetime.now(timezone.utc).strftime('%Y-%m-%d'))
 
 # %% ../nbs/library/03_provenance.ipynb #41658d81
-def peak_memory(device='cpu')->float:
+def peak_memory(device:str='cpu')->float:
     "Largest memory of this process so far, in GiB: resident, or allocated on the CUDA device"
     if torch.device(device).type == 'cuda': return torch.cuda.max_memory_allocated()/2**30
     unit = 1 if sys.platform == 'darwin' else 1024

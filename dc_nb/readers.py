@@ -10,12 +10,13 @@ import csv,json,os,re,zipfile
 
 import numpy as np
 import torch
+from os import PathLike
 from torch import Tensor
 
 from .condensed import CondensedSet
 from .layouts import not_larger,read_pictures
 from .sources import affordable,fits,folder_names,guard
-from .tables import table_in_arrays
+from .tables import Table,table_in_arrays
 
 # %% ../nbs/library/23_readers.ipynb #98c01041
 _dtypes = {str(t).split('.')[1]:t for t in (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)}
@@ -38,7 +39,7 @@ def card_of(text:str)->dict:
     return card
 
 # %% ../nbs/library/23_readers.ipynb #47017bde
-def assemble(x:Tensor, labels, text:str, table=None)->CondensedSet:
+def assemble(x:Tensor, labels:Tensor, text:str, table:Table|None=None)->CondensedSet:
     "The set of N images, their soft labels or None, a card, and perhaps a label table"
     card = card_of(text)
     ipc,given = card['ipc'],[t for t in (x, labels) if t is not None]
@@ -67,7 +68,7 @@ def _in_order(labels, text, where):
     fits(right, f"{where}: images must be listed class by class, {ipc} of each")
 
 # %% ../nbs/library/23_readers.ipynb #f502a577
-def read_png(path)->CondensedSet:
+def read_png(path:str|PathLike)->CondensedSet:
     text,notes = _text(path/'card.json'),path/'labels.csv'
     with guard(notes):
         rows = list(csv.DictReader(_text(notes).splitlines()))
@@ -91,7 +92,7 @@ def _by_folder(root, card):
     return [f for _,_,f in rows],[c for c,_,_ in rows]
 
 # %% ../nbs/library/23_readers.ipynb #06856514
-def read_hf(path)->CondensedSet:
+def read_hf(path:str|PathLike)->CondensedSet:
     text,notes,soft = _text(path/'card.json'),path/'train'/'metadata.jsonl',None
     if notes.exists():
         with guard(notes):
@@ -110,7 +111,7 @@ def _claims(path):
     fits(claimed < max(2**28, 50*size), f"it claims {claimed:,} bytes in a file of {size:,}")
     affordable(claimed, f'{path}')
 
-def read_npz(path)->CondensedSet:
+def read_npz(path:str|PathLike)->CondensedSet:
     _claims(path)
     with np.load(path, allow_pickle=False) as z:
         there = {'images', 'labels', 'card'} <= set(z.files)
@@ -123,7 +124,7 @@ def read_npz(path)->CondensedSet:
         return assemble(x.permute(0, 3, 1, 2).contiguous(), soft, text, table)
 
 # %% ../nbs/library/23_readers.ipynb #118f9557
-def read_tensors(got, path)->CondensedSet:
+def read_tensors(got:dict, path:str|PathLike)->CondensedSet:
     "What our own .pt holds"
     x,y,table = (not_larger(got.get(k), path) for k in ('images', 'labels', 'table'))
     fits(isinstance(x, Tensor) and isinstance(y, Tensor) and isinstance(got['card'], str),

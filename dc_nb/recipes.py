@@ -31,6 +31,7 @@ from .soft_matching import batch_mixture
 from .studies import Study,cifar_constants,imagenet_constants,named,own_constants,prepared
 from .synthesis import flatness,jpeg75,label,soft_category
 from .train import Training,cosine,smoothing
+from .tuned import edc_tuned
 from .trajectory_recipes import (TrajectoryStudy,as_others,judged_by_mtt,moved_once,on_digits,trajectory_cpu,
     trajectory_paper,trajectory_sizes,trajectory_small,trajectory_study)
 from torch import optim
@@ -62,24 +63,27 @@ named['edc_released'] = named['edc'].but(
 # %% ../nbs/experiments/01_recipes.ipynb #1f31d6b3
 named['edc_multisize'] = named['edc'].but(synthesis__extra=Multisize(period=2, signal=statistics))
 
+# %% ../nbs/experiments/01_recipes.ipynb #c7b26f1c
+named['edc_tuned'] = edc_tuned(named['edc'])
+
 # %% ../nbs/experiments/01_recipes.ipynb #002a0e5f
 cells = Registry('data sets with published hyper-parameters')
 
 # %% ../nbs/experiments/01_recipes.ipynb #4b9ef8d3
 @cells
-def cifar10(study, ipc):
+def cifar10(study:Study, ipc:int):
     "Table 10: 75 iterations over all images, 1000 epochs, batch 25 (10 at IPC 1), multistep"
     return study.but(protocol__training__batch=10 if ipc == 1 else 25)
 
 @cells
-def cifar100(study, ipc):
+def cifar100(study:Study, ipc:int):
     "Table 9: 2000 iterations of 100 images, batch 50, smoothing"
     return study.but(squeeze__epochs=50, synthesis__steps=2000, synthesis__batch=100,
         protocol__training__batch=50, protocol__training__schedule=smoothing)
 
 # %% ../nbs/experiments/01_recipes.ipynb #823c5eef
 @cells
-def tiny_imagenet(study, ipc):
+def tiny_imagenet(study:Study, ipc:int):
     "Table 8: as CIFAR-100, 300 epochs (1000 at IPC 1) of batch 100, four observers (our MobileNet-V2)"
     return cifar100(study, ipc).but(
         observers=('resnet18', 'mobilenet_v2', 'torchvision/efficientnet_b0', 'shufflenet_v2_x0_5'),
@@ -91,7 +95,7 @@ def tiny_imagenet(study, ipc):
 def in_torchvision(*names): return tuple(f'torchvision/{o}' for o in names)
 
 @cells
-def imagenet10(study, ipc):
+def imagenet10(study:Study, ipc:int):
     "Table 7: RDED start, 2000 iterations of 100 images, 16-pixel patches, 1000 epochs of batch 50, smoothing"
     return study.but(observers=('resnet18', *in_torchvision('mobilenet_v2', 'efficientnet_b0', 'shufflenet_v2_x0_5')),
         squeeze=Training(epochs=20, batch=128, optimiser=partial(optim.SGD, lr=.01, momentum=.9),
@@ -102,7 +106,7 @@ def imagenet10(study, ipc):
 
 # %% ../nbs/experiments/01_recipes.ipynb #3f6607ef
 @cells
-def imagenet1k(study, ipc):
+def imagenet1k(study:Study, ipc:int):
     "Table 6: as ImageNet-10 with batch 80, AlexNet too, stored labels, 300 epochs of batch 100"
     # the paper's observers are torchvision's (pass `weights`); its labels do without EfficientNet, here all five label
     return imagenet10(study, ipc).but(
@@ -112,7 +116,7 @@ def imagenet1k(study, ipc):
 
 # %% ../nbs/experiments/01_recipes.ipynb #2b5cb177
 @cells
-def digits(study, ipc):
+def digits(study:Study, ipc:int):
     "Not in the paper: 8 x 8 grey digits, where a mirror image is another sign and RandAugment destroys most strokes"
     shift,weak = (partial(pad_crop, pad=1),), partial(crop, scale=(.5,1.))
     return cifar10(study, ipc).but(
@@ -132,10 +136,11 @@ def study(
     name = dataset.replace('-', '_')
     if method in before_edc: return earlier(method, name, ipc, side)
     if method in configs: return letters(study(dataset, ipc, 'edc', side))[method[-1].upper()]
+    if method == 'edc_tuned': return edc_tuned(study(dataset, ipc, 'edc', side))
     return cells[name if name in cells else 'cifar10' if side <= 64 else 'imagenet10'](named[method], ipc)
 
 # %% ../nbs/experiments/01_recipes.ipynb #9295edd2
-def with_alpha(study, alpha:float):
+def with_alpha(study:Study, alpha:float):
     "The study with another weight of Form 1 against Form 2"
     def change(f): return partial(f, alpha=alpha) if getattr(f, 'func', f) is soft_category else f
     if not any(getattr(f, 'func', f) is soft_category for _,f in study.synthesis.terms):
@@ -143,26 +148,26 @@ def with_alpha(study, alpha:float):
     return study.but(synthesis__terms=tuple((w, change(f)) for w,f in study.synthesis.terms))
 
 # %% ../nbs/experiments/01_recipes.ipynb #ba5fd22c
-def with_flatness(study, weight:float):
+def with_flatness(study:Study, weight:float):
     "The study with another weight of the flatness term; 0 removes it"
     others = tuple((w, f) for w,f in study.synthesis.terms if getattr(f, 'func', f) is not flatness)
     term = next((f for _,f in study.synthesis.terms if getattr(f, 'func', f) is flatness), flatness)
     return study.but(synthesis__terms=others + (((weight, term),) if weight else ()))
 
 # %% ../nbs/experiments/01_recipes.ipynb #5e60e0df
-def with_regime(study, regime:str):
+def with_regime(study:Study, regime:str):
     "The study in another label regime; CutMix and mixup are left out where labels cannot follow them"
     keep = study.protocol.training.views
     if regime not in ('live', 'stored'): keep = tuple(v for v in keep if getattr(v, 'func', v) not in (cutmix, mixup))
     return study.but(protocol__regime=regime, protocol__training__views=keep)
 
-def with_even_box(study):
+def with_even_box(study:Study):
     "The study whose students see CutMix with the released codes' box"
     even = lambda v: partial(v, even=True) if getattr(v, 'func', v) is cutmix else v
     return study.but(protocol__training__views=tuple(map(even, study.protocol.training.views)))
 
 # %% ../nbs/experiments/01_recipes.ipynb #681eb699
-def with_crop(study, least:float):
+def with_crop(study:Study, least:float):
     "The study whose crops, in synthesis and for the student, have at least the share `least` of the area"
     change = lambda v: partial(v, scale=(least, 1.)) if getattr(v, 'func', v) is crop else v
     views = lambda vs: tuple(map(change, vs))
@@ -203,10 +208,10 @@ def _squeezed(s, usual, steps, images):
 
 # %% ../nbs/experiments/01_recipes.ipynb #17d941f0
 @sizes
-def paper(study, ipc, classes=10, images=None): return study
+def paper(study:Study, ipc:int, classes:int=10, images:int|None=None): return study
 
 @sizes
-def cpu(study, ipc, classes=10, images=None):
+def cpu(study:Study, ipc:int, classes:int=10, images:int|None=None):
     "Within an hour on two cores for CIFAR-10, IPC 10: three observers, 2346 steps of each, 240 of the student"
     observers = ('convnet_w128', 'mobilenet_v2', 'convnet_w32') if len(study.observers) > 1 else ('mobilenet_v2',)
     return study.but(observers=observers, squeeze__epochs=_squeezed(study, 3, 2346, images),
@@ -214,7 +219,7 @@ def cpu(study, ipc, classes=10, images=None):
 
 # %% ../nbs/experiments/01_recipes.ipynb #b8d86aa0
 @sizes
-def small(study, ipc, classes=10, images=None):
+def small(study:Study, ipc:int, classes:int=10, images:int|None=None):
     "About a minute on two cores for digits; the student takes about 100 steps, so its average must forget faster"
     observers = ('convnet_d1', 'convnet_d2', 'wrn_16_2') if len(study.observers) > 1 else ('wrn_16_2',)
     return study.but(observers=observers, squeeze__epochs=_squeezed(study, 8, 150, images),
@@ -228,11 +233,12 @@ def sized_study(dataset:str, ipc:int, method:str, preset:str, side:int=32, class
     "`study` at the budget of a preset, for so many classes and training images; letters come from EDC at that budget"
     size = partial(sizes[preset], ipc=ipc, classes=classes, images=images)
     if method in configs: return letters(size(study(dataset, ipc, 'edc', side)))[method[-1].upper()]
+    if method == 'edc_tuned': return edc_tuned(size(study(dataset, ipc, 'edc', side)))
     return size(study(dataset, ipc, method, side))
 
 # %% ../nbs/experiments/01_recipes.ipynb #30333072
-parents = dict(edc_released='edc', edc_multisize='edc', config_g='edc', cda='sre2l', gvbsm='sre2l', rded='sre2l',
-    dsa='dc', dm='dsa', idc='dsa', dream='idc', mdc='idc', mdc_released='mdc') | dict(zip(configs, configs[1:]))
+parents = dict(edc_released='edc', edc_multisize='edc', edc_tuned='edc', config_g='edc', cda='sre2l', gvbsm='sre2l',
+    rded='sre2l', dsa='dc', dm='dsa', idc='dsa', dream='idc', mdc='idc', mdc_released='mdc') | dict(zip(configs, configs[1:]))
 
 def tree()->str:
     "All named recipes as an indented list"

@@ -7,9 +7,12 @@ __all__ = ['stand_in', 'tiny', 'tiny_norm', 'stand_ins', 'few', 'small_run', 'pl
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #0667f91c
 import json,os,tempfile,warnings
+from os import PathLike
+from collections.abc import Iterable
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from .sets import ImageSet
 from functools import partial
 from pathlib import Path
 
@@ -24,15 +27,15 @@ from .runs import Run,keep,signed
 from .stages import Store
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #54fa599a
-def tiny(classes, channels, size):
+def tiny(classes:int, channels:int, size:int):
     "In the place of a network"
     return convnet(classes, channels, size, depth=1, width=8)
 
-def tiny_norm(classes, channels, size):
+def tiny_norm(classes:int, channels:int, size:int):
     "In the place of a network that has BatchNorm layers, which some terms watch"
     return headed(conv_norm(channels, 8), 8, classes)
 
-def stand_ins(names, data)->tuple:
+def stand_ins(names:Iterable[str], data:tuple)->tuple:
     "One for each kind of network among `names`"
     channels,side,_ = data.shape
     with torch.device('meta'): nets = [builder(o)(len(data.classes), channels, side) for o in names]
@@ -42,13 +45,13 @@ def stand_ins(names, data)->tuple:
 stand_in = 'dc_nb.rehearsal:tiny'
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #35855a55
-def few(data, classes:int, n:int):
+def few(data:ImageSet, classes:int, n:int):
     "At most `n` images of each of the first classes"
     idx = torch.cat([data.of_class(c)[:n] for c in range(classes)])
     return replace(data.subset(idx), classes=data.classes[:classes], ids=data.ids[:classes])
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #5f6186f1
-def small_run(run:Run, folder)->Run:
+def small_run(run:Run, folder:str|PathLike)->Run:
     "`run` on a few of its images, in `folder`"
     mini,n = copy(run), min(3, len(run.train.classes))
     ipc = min(run.p.ipc, 2)

@@ -7,6 +7,9 @@ __all__ = ['published', 'edc_published', 'percent', 'hardware', 'line', 'latest'
            'verdict', 'score_table', 'style', 'picture', 'grid', 'loss_curves', 'epochs_figure', 'save_figure']
 
 # %% ../nbs/experiments/10_report.ipynb #3aea5bd8
+from collections.abc import Sequence
+from os import PathLike
+from matplotlib.figure import Figure
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -68,12 +71,12 @@ def latest(rows:list)->list:
     cell = lambda r: tuple(r[k] for k in ('dataset', 'ipc', 'method', 'student', 'regime', 'scale'))
     return sorted({cell(r):r for r in rows}.values(), key=cell)
 
-def results(folder='results')->str:
+def results(folder:str|PathLike='results')->str:
     "The results table of a folder, as Markdown"
     return table([line(r) for r in latest(rows(home()/folder/'edc.jsonl'))])
 
 # %% ../nbs/experiments/10_report.ipynb #0b375486
-def front_table(folder='results')->str:
+def front_table(folder:str|PathLike='results')->str:
     "Six columns for the front page: data and student, images a class, labels, ours, random, published"
     def one(r):
         s,theirs = r['scores'][r['method']], edc_published(r['dataset'], r['ipc'], r['student'])
@@ -128,7 +131,7 @@ def style():
     sns.set_theme('paper', 'ticks', 'colorblind', rc={'axes.spines.right':False, 'axes.spines.top':False,
         'figure.dpi':100, 'legend.frameon':False})
 
-def picture(x, columns:int)->torch.Tensor:
+def picture(x:torch.Tensor, columns:int)->torch.Tensor:
     "classes x ipc x C x H x W -> one H' x W' x C picture: a row for each class, a gap of one pixel"
     x = x[:,:columns].cpu().float()/(255 if x.dtype == torch.uint8 else 1)
     x = torch.nn.functional.pad(x.clamp(0, 1), (0,1,0,1), value=1.)
@@ -137,7 +140,7 @@ def picture(x, columns:int)->torch.Tensor:
 # %% ../nbs/experiments/10_report.ipynb #81157489
 def grid(
     sets:dict, # title -> classes x ipc x C x H x W
-    classes, # names
+    classes:Sequence, # names
     columns:int=10, # images a class
     rows:int=10, # classes at most
     width:float=4. # inches of a set
@@ -161,10 +164,10 @@ def grid(
 
 # %% ../nbs/experiments/10_report.ipynb #1420a398
 def loss_curves(
-    losses, # steps x terms, unweighted
-    names, # of the terms
-    weights,
-    observers=('all',) # that took turns
+    losses:torch.Tensor, # steps x terms, unweighted
+    names:Sequence[str], # of the terms
+    weights:Sequence[float],
+    observers:Sequence[str]=('all',) # that took turns
 ):
     "One panel for each term, one line for each observer; a logarithmic axis where values span a factor of 20"
     fig,axs = plt.subplots(1, len(names), figsize=(3.1*len(names), 2.5), layout='constrained', squeeze=False)
@@ -197,7 +200,7 @@ def epochs_figure(
     return fig
 
 # %% ../nbs/experiments/10_report.ipynb #d00d88bf
-def save_figure(fig, path)->Path:
+def save_figure(fig:Figure, path:str|PathLike)->Path:
     "Write a PNG of 256 colours (natural images take a third of the bytes), whole or not at all"
     full = BytesIO()
     fig.savefig(full, format='png', dpi=110)

@@ -9,8 +9,12 @@ __all__ = ['early', 'sized', 'file_stats', 'data_stamp', 'data_of', 'set_precisi
 
 # %% ../nbs/experiments/23_run_base.ipynb #500aa996
 import os
+from torch import nn
+from os import PathLike
+from collections.abc import Iterable
 from contextlib import suppress
 from copy import copy
+from .sets import ImageSet
 from functools import lru_cache,partial
 from hashlib import sha256
 from math import ceil
@@ -19,9 +23,9 @@ from pickle import UnpicklingError
 from time import monotonic
 
 import torch
-from .core import Diverged,all_finite,aside
+from .core import Diverged,Recipe,all_finite,aside
 from .data import CondensedSet,DataError,datasets,load
-from .experiments import ParameterError,home,roomy,writable
+from .experiments import Common,ParameterError,home,roomy,writable
 from .initialization import enough
 from .models import builder,create
 from .watch_pages import watching
@@ -29,13 +33,13 @@ from .provenance import keep_memory
 from .recipes import prepared
 from .sources import folder_names
 from .stages import Stage,Store,choices,digest,network_roots
-from .train import Fit,accuracy,constant,doubt,fit,silence
+from .train import Fit,Training,accuracy,constant,doubt,fit,silence
 from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load_file,save_file
 
 # %% ../nbs/experiments/23_run_base.ipynb #dac362fb
-def sized(names, data)->dict:
+def sized(names:Iterable[str], data:ImageSet)->dict:
     "{name: bytes} of networks built without memory; one that does not fit the images says so now"
     (c,h,w),out = data.shape,{}
     if h != w: raise ParameterError(f"{data.name} has images of {h} x {w} pixels; pass size= for square ones")
@@ -55,7 +59,7 @@ def sized(names, data)->dict:
     return out
 
 # %% ../nbs/experiments/23_run_base.ipynb #d0b79bf3
-def file_stats(place)->str|None:
+def file_stats(place:str|PathLike)->str|None:
     "A digest of names, sizes and times of all files at `place`; None where there is none"
     place = Path(place).expanduser()
     try: found = [place] if place.is_file() else sorted(Path(d)/f for d,_,files in os.walk(place) for f in files)
@@ -66,7 +70,7 @@ def file_stats(place)->str|None:
             return str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns
     return digest(*map(one, found)) if found else None
 
-def data_stamp(dataset, root=None):
+def data_stamp(dataset:str, root:str|PathLike|None=None):
     "What a set of images in memory was read from; equal only where nothing was written since"
     make = datasets.get(str(dataset).replace('-', '_'))
     # somebody's own function: nobody knows what it reads
@@ -78,7 +82,7 @@ def data_stamp(dataset, root=None):
 def _parts(dataset, root, options, stamp)->tuple:
     return tuple(load(dataset, root, s, **dict(options)) for s in ('train', 'test'))
 
-def data_of(p, device)->tuple:
+def data_of(p:Common, device:str|torch.device)->tuple:
     "Training and test images that the parameters ask for, on the device; read once"
     options = tuple((k, v) for k,v in dict(size=p.size, download=p.download, fit=p.fit,
         test_share=p.test_share).items() if v)
@@ -103,7 +107,7 @@ class Run:
     teachers = ()                                               # stages of the networks that label
     tiles = 1                                                   # real images that one stored image may need
 
-    def __init__(self, p, data:tuple|None=None):
+    def __init__(self, p:Common, data:tuple|None=None):
         self.p,self.out = p, writable(home()/p.out)
         self.device = torch.device(p.device if p.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
         if self.device.type == 'cpu': keep_memory()
@@ -113,7 +117,7 @@ class Run:
         if p.watch:
             self.store.watch = watching(self.out/'watch.html', f'{self.name} on {self.train.name}', self.train.classes)
 
-    def settle(self, study):
+    def settle(self, study:Recipe):
         "Take this study: its networks normalise the images with its constants"
         self.study = study
         self.train,self.test = [prepared(study, o) for o in (self.train, self.test)]
@@ -125,7 +129,7 @@ class Run:
     def get(self, stage:Stage): return self.store.get(stage)
 
     @staticmethod
-    def alone(recipe)->dict:
+    def alone(recipe:Recipe)->dict:
         "Parameters that make the set of this recipe without its rivals"
         return {}
 
@@ -165,7 +169,7 @@ def results(self:Run)->dict:
     raise NotImplementedError(f'{type(self).__name__} has no results()')
 
 # %% ../nbs/experiments/23_run_base.ipynb #b6a03509
-def with_study(run:Run, study, **parameters)->Run:
+def with_study(run:Run, study:Recipe, **parameters)->Run:
     "The same run, its data and its store, with other choices and other parameters"
     other = copy(run)
     other.p = run.p.model_copy(update=parameters)
@@ -177,7 +181,7 @@ def vacant(folder:Path):
     "`ParameterError` if something else lies where the results of a run will go"
     if folder.exists() and not folder.is_dir():
         raise ParameterError(f"{folder} is a file, results should go there: move it or choose another folder with out")
-    for name in ('row.json', f'{folder.name}.safetensors', 'images.png', 'sizes.png'):
+    for name in ('row.json', f'{folder.name}.safetensors', 'images.png', 'sizes.png', 'record.png'):
         if (folder/name).is_dir():
             raise ParameterError(f"{folder/name} is a folder, a file should go there: "
                 "move it or choose another folder with out")
@@ -202,14 +206,14 @@ def plain_name(network:str)->str:
     "The name of a network as a file's: 'timm/vit' is 'timm-vit'"
     return network.replace('/', '-').replace(':', '-')
 
-def weight_file(folder, name:str)->Path:
+def weight_file(folder:str|PathLike, name:str)->Path:
     "`name`.safetensors or `name`.pth in `folder`; the name as `plain_name` gives it"
     tries = [Path(folder)/f'{plain_name(name)}{e}' for e in ('.safetensors', '.pth')]
     for f in tries:
         if f.exists(): return f
     raise ParameterError(f"weights = {str(folder)!r} has neither {tries[0].name} nor {tries[1].name}")
 
-def read_weights(path, net):
+def read_weights(path:str|PathLike, net:nn.Module):
     "Read a state dict (nothing is unpickled) into `net`; `DataError` for anything else or weights that are not finite"
     try:
         net.load_state_dict(load_file(path) if path.suffix == '.safetensors'
@@ -218,7 +222,7 @@ def read_weights(path, net):
         raise DataError(f"{path} is not a state dict of this network: {' '.join(str(e).split())[:300]}") from None
     if not all_finite(net.state_dict()): raise DataError(f"{path} holds weights that are not finite")
 
-def blank(run:Run, name:str, seed=None):
+def blank(run:Run, name:str, seed:int|None=None):
     "An untrained network for the run's images"
     data = run.train
     return create(name, len(data.classes), data.shape[-1], data.shape[0], data.mean, data.std, seed=seed).to(run.device)
@@ -241,7 +245,7 @@ def noted(what:str)->dict:
     "What the card of a stage says of a doubt"
     return dict(doubt=what) if what else {}
 
-def saturated(start, end)->str:
+def saturated(start:torch.Tensor, end:torch.Tensor)->str:
     """A sentence if most pixels that had a shade at the start are at an end of the range;
     `Diverged` where values round a pixel's range away"""
     if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1:
@@ -258,7 +262,7 @@ def doubts(run:Run)->list:
 
 # %% ../nbs/experiments/23_run_base.ipynb #ffa88f7e
 @torch.no_grad()
-def sound(net, data)->torch.nn.Module:
+def sound(net:nn.Module, data:ImageSet)->torch.nn.Module:
     "The network; `Diverged` where its answers are not finite numbers: of these, the first would count as an answer"
     x,_ = data.take(torch.arange(min(100, len(data))))
     if not bool(net.eval()(x).isfinite().all()):
@@ -269,7 +273,7 @@ def sound(net, data)->torch.nn.Module:
 # %% ../nbs/experiments/23_run_base.ipynb #062f48c7
 early = (1, 5)                              # epochs whose networks a long training at a constant rate keeps
 
-def network(run:Run, name:str, training, file:Path|None=None)->Stage:
+def network(run:Run, name:str, training:Training, file:Path|None=None)->Stage:
     "The stage of network `name`, trained on the full data (or read from `file`), tested once: (network, accuracy)"
     seed,steps = run.p.seed, ceil(len(run.train)/training.batch)
     def read(state, card):
@@ -304,7 +308,7 @@ def clock()->float:
     return monotonic()
 
 # %% ../nbs/experiments/23_run_base.ipynb #828392be
-def timed(loop, steps:int=3, enough:float=.2)->float:
+def timed(loop:object, steps:int=3, enough:float=.2)->float:
     "Seconds of one step of a loop, after a first one: of up to `steps`, fewer once `enough` seconds have passed"
     begin = clock()
     loop.advance()
@@ -314,7 +318,8 @@ def timed(loop, steps:int=3, enough:float=.2)->float:
         done += 1
     return (clock()-start)/done if done else start-begin
 
-def step_time(run, name, training, data=None): return timed(Fit(blank(run, name, 0), data or run.train, training, 0))
+def step_time(run:Run, name:str, training:Training,
+    data:ImageSet|None=None): return timed(Fit(blank(run, name, 0), data or run.train, training, 0))
 
 @lru_cache
 def _weights(name, classes, channels, side)->int:

@@ -8,6 +8,7 @@ __all__ = ['listing', 'list_', 'outputs', 'cells_of', 'rows_of', 'columns', 'sai
 
 # %% ../nbs/library/18_run_commands.ipynb #c1b50e83
 import json,os,re,shutil,sys
+from os import PathLike
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def listing(what:str)->dict:
 @click.argument('what', type=click.Choice(['recipes', 'datasets', 'models', 'ablations', 'formats', 'zoo', *runs]))
 @click.argument('pattern', default='*')
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
-def list_(what, pattern, as_json):
+def list_(what:str, pattern:str, as_json:bool):
     """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters
     of a run (edc, mdc, mtt, ablation).
 
@@ -50,7 +51,7 @@ def list_(what, pattern, as_json):
     click.echo(json.dumps(some) if as_json else '\n'.join(f'{k:<18} {v}'.rstrip() for k,v in some.items()))
 
 # %% ../nbs/library/18_run_commands.ipynb #c24a266e
-def outputs(nb)->list:
+def outputs(nb:dict)->list:
     "What the last two cells with output show: scores, and where things are"
     texts = [o.get('data', {}).get('text/markdown') or o.get('text') for c in nb.cells if c.cell_type == 'code'
         for o in c.outputs]
@@ -83,7 +84,7 @@ def said_alone(row:dict)->str:
     first = row['scores'][row['method']]['accuracies'][0]
     return f"this file alone: {100*first:.1f} %, one student, with the labels that are in it"
 
-def near(path)->str:
+def near(path:str|PathLike)->str:
     "A path as it is shortest here"
     return min(str(path), os.path.relpath(path), key=len)
 
@@ -123,7 +124,7 @@ def ending(what:str, said:list, place:Path|None, target:Path):
 @click.argument('words', nargs=-1, type=click.UNPROCESSED, metavar='[-p NAME VALUE]... [--NAME VALUE]...',
     shell_complete=values_for)
 @click.option('--json', 'as_json', is_flag=True, help='Print the row as JSON at the end; with --plan, the plan.')
-def run(what, words, as_json):
+def run(what:str, words:tuple, as_json:bool):
     """Condense and evaluate: edc, mdc, mtt, or an ablation of edc. Interrupted, the same command goes on where it was.
 
     `dc_nb list edc` shows the parameters. `--plan` shows the stages and what they will cost, and stops."""
@@ -144,7 +145,7 @@ def run(what, words, as_json):
 @click.argument('row', metavar='ROW')
 @click.option('--results', default='results', show_default=True, help='Folder of the tables, in the checkout.')
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
-def publish(row, results, as_json):
+def publish(row:str, results:str, as_json:bool):
     "Append the row of a run (its row.json, or its folder) to the tables of results."
     from dc_nb.experiments import home
     from dc_nb.runs import publish as append
@@ -156,7 +157,7 @@ def publish(row, results, as_json):
 @main.command()
 @click.argument('shell', type=click.Choice(['bash', 'zsh', 'fish']))
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
-def completion(shell, as_json):
+def completion(shell:str, as_json):
     "Print what makes the shell complete names and files: eval \"$(dc_nb completion bash)\"."
     from click.shell_completion import get_completion_class
     text = get_completion_class(shell)(main, {}, 'dc_nb', '_DC_NB_COMPLETE').source()

@@ -11,6 +11,7 @@ __all__ = ['published_classes', 'tables', 'origins', 'joined', 'stage_seconds', 
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
+from os import PathLike
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
     return said_of(run, condensed, row)
 
 # %% ../nbs/experiments/06_runs.ipynb #42faeef5
-def said_of(run:Run, condensed, row:dict)->str:
+def said_of(run:Run, condensed:CondensedSet, row:dict)->str:
     "Lines that say where things are"
     folder,base = run.folder, home()
     lines = dict(folder=folder.relative_to(base) if folder.is_relative_to(base) else folder,
@@ -156,7 +157,7 @@ def said_of(run:Run, condensed, row:dict)->str:
 # %% ../nbs/experiments/06_runs.ipynb #41cc0dc9
 tables = dict(ablation='ablations')                    # runs whose table has another name
 
-def publish(row_file, results:Path)->Path:
+def publish(row_file:str|PathLike, results:Path)->Path:
     "Append the row of a run to the table of its family in the folder `results`; the table"
     try: row = json.loads(Path(row_file).read_text())
     except RecursionError: raise ValueError(f'{row_file} is no row of a run: it is nested too deep') from None

@@ -7,6 +7,10 @@ __all__ = []
 
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
 import json,os,sys,tempfile
+from collections.abc import Callable,Sequence
+from .condensed import CondensedSet
+from .run_base import Run
+from .tables import Table
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,14 +19,14 @@ import dc_nb
 from .cli import main
 
 # %% ../nbs/library/19_set_commands.ipynb #37592f44
-def sets_there(ctx, param, begun):
+def sets_there(ctx:click.Context, param:click.Parameter, begun:str):
     "For the shell: files, and the sets of the zoo; nothing is opened or imported for that"
     from click.shell_completion import CompletionItem
     zoo = sorted(f'zoo:{f.stem}' for f in (Path(dc_nb.__file__).parent/'shelf').glob('*.safetensors'))
     return [CompletionItem(n) for n in zoo if n.startswith(begun)] or [CompletionItem(begun, type='file')]
 
 # %% ../nbs/library/19_set_commands.ipynb #348aa8ca
-def source(f):
+def source(f:Callable):
     "Options that say where the original data is"
     for o in (click.option('--dataset',
         help='The data that was condensed: a name, a folder or a .npz; needed for files of other projects.'),
@@ -33,7 +37,7 @@ def source(f):
     return f
 
 # %% ../nbs/library/19_set_commands.ipynb #bcc9221e
-def opened(path, dataset=None, root=None, size=None, factor=1):
+def opened(path:str, dataset:str|None=None, root:str|None=None, size:int|None=None, factor:int=1):
     "The condensed set at `path`"
     from dc_nb.data import load
     from dc_nb.formats import read
@@ -42,14 +46,14 @@ def opened(path, dataset=None, root=None, size=None, factor=1):
     return read(path, load(dataset, root, **({'size':size} if size else {})) if asked else None, factor)
 
 # %% ../nbs/library/19_set_commands.ipynb #cb2f4a04
-def words(v)->str:
+def words(v:object)->str:
     if isinstance(v, dict): return ', '.join(f'{k} {words(o)}' for k,o in v.items())
     if isinstance(v, list):
         return ' '.join(map(words, v)) if len(v) < 13 else f"{' '.join(map(words, v[:12]))} ... ({len(v)})"
     return f'{v:.4g}' if isinstance(v, float) else '–' if v is None else str(v)
 
 # %% ../nbs/library/19_set_commands.ipynb #12a8fd20
-def told(cs):
+def told(cs:'CondensedSet'):
     "Lines about a set; what comes from the file is shown so that it cannot command the terminal"
     from dc_nb.sets import shown
     extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date')
@@ -69,7 +73,7 @@ def told(cs):
 @click.option('--html', metavar='FILE',
     help='Write a page that shows one set: images, prefixes, scores, card. It needs no network.')
 @source
-def show(paths, as_json, html, **where):
+def show(paths:tuple, as_json:bool, html:str, **where):
     "What condensed sets hold, of what they were made, how, and under which licence."
     from dc_nb.sets import shown
     if html and len(paths) > 1: raise click.UsageError('--html shows one set')
@@ -91,7 +95,7 @@ def show(paths, as_json, html, **where):
 @click.option('--decoded', is_flag=True, help='One training image a picture, for tools that know nothing of tiles.')
 @click.option('--json', 'as_json', is_flag=True, help='Where it was written, as JSON.')
 @source
-def export_(path, to, out, first, decoded, as_json, **where):
+def export_(path:str, to:str, out:str, first:int, decoded:bool, as_json:bool, **where):
     "Write a condensed set in another format; reads those of other projects, too."
     from dc_nb import formats
     formats.writers[to]
@@ -105,14 +109,14 @@ def quiet():
     "No bars where nobody sees them"
     if not sys.stderr.isatty(): os.environ.setdefault('TQDM_DISABLE', '1')
 
-def reading(cs, dataset)->dict:
+def reading(cs:'CondensedSet', dataset:str)->dict:
     "How the run of a set read its folder of images; nothing for other data"
     if not (dataset and Path(dataset).is_dir()): return {}
     known = cs.meta.get('parameters', {})
     return {k:known[k] for k in ('size', 'fit', 'test_share') if k in known}
 
 # %% ../nbs/library/19_set_commands.ipynb #406b9ddb
-def foreign(parameters:dict, allowed=())->dict:
+def foreign(parameters:dict, allowed:Sequence[str]=())->dict:
     "Parameters that come from a file: nothing of them may name code, a folder or a download"
     from dc_nb.experiments import Common
     from dc_nb.sets import shown
@@ -128,7 +132,8 @@ def foreign(parameters:dict, allowed=())->dict:
     return parameters
 
 # %% ../nbs/library/19_set_commands.ipynb #e00a1b84
-def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out, network=()):
+def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, regime:str, seeds:int, epochs:int,
+    preset:str, out:str, network:tuple=()):
     "The run in which the students of a set are trained"
     from dc_nb.data import datasets
     from dc_nb.edc_runs import Edc,EdcRun
@@ -160,7 +165,7 @@ def judging(cs, dataset, root, size, student, regime, seeds, epochs, preset, out
     return make(check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), make.parameters))
 
 # %% ../nbs/library/19_set_commands.ipynb #5bbbbfc7
-def judged(run, cs, seeds)->dict:
+def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
     so then there is only one"""
     from dc_nb.runs import given,scored,student,subset
@@ -177,7 +182,7 @@ def judged(run, cs, seeds)->dict:
         nets))
 
 # %% ../nbs/library/19_set_commands.ipynb #3b3ff4c6
-def by_itself(run, cs):
+def by_itself(run:'Run', cs:'CondensedSet'):
     "The score of the one student whose labels the file brings"
     from dc_nb.runs import given,scored,student
     if cs.table is None:
@@ -187,7 +192,7 @@ def by_itself(run, cs):
     return scored(run, cs, [student(run, (given(run, cs),), seed, f'alone, seed {seed}')])
 
 # %% ../nbs/library/19_set_commands.ipynb #29ab11b8
-def said(run, found, name):
+def said(run:'Run', found:dict, name:str):
     "Lines of scores and their paired difference"
     from dc_nb.door import Comparison
     network = run.study.protocol.student
@@ -215,7 +220,8 @@ def said(run, found, name):
 @click.option('--out', default='out', show_default=True, help='Folder of the caches.')
 @click.option('--json', 'as_json', is_flag=True, help='The scores as JSON.')
 @source
-def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other_data, network, out, factor, **where):
+def evaluate(path:str, as_json:bool, student:str, regime:str, seeds:int, epochs:int, preset:str, alone:bool,
+    other_data:bool, network:tuple, out:str, factor:int, **where):
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     from dc_nb.sets import shown
     quiet()
@@ -235,7 +241,7 @@ def evaluate(path, as_json, student, regime, seeds, epochs, preset, alone, other
     for line in said(run, found, shown(path)): click.echo(line)
 
 # %% ../nbs/library/19_set_commands.ipynb #558c0f7e
-def read_as(cs, where)->dict:
+def read_as(cs:'CondensedSet', where)->dict:
     "How the data is read: as the run read it, and as the command line says"
     from dc_nb.edc_runs import Edc
     from dc_nb.experiments import check
@@ -244,7 +250,7 @@ def read_as(cs, where)->dict:
     return {k:getattr(checked, k) for k in how} | ({'size':where['size']} if where['size'] else {})
 
 # %% ../nbs/library/19_set_commands.ipynb #8aab8f30
-def again(cs, dataset, root, size, out, weights, network=()):
+def again(cs:'CondensedSet', dataset:str, root:str, size:int, out:str, weights:str, network:tuple=()):
     "The set that its recipe gives now, of as many images a class as `cs`"
     from dc_nb.data import datasets
     from dc_nb.experiments import families
@@ -252,6 +258,8 @@ def again(cs, dataset, root, size, out, weights, network=()):
     m = cs.meta
     if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')):
         raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
+    if m.get('start'):
+        raise click.ClickException('the images of this set began at another set: it cannot be made again without it')
     if not dataset and m.get('data') not in datasets:
         raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
     if m.get('weights') and not weights:
@@ -261,7 +269,7 @@ def again(cs, dataset, root, size, out, weights, network=()):
     return families[m['run']](p).again(cs)
 
 # %% ../nbs/library/19_set_commands.ipynb #820ef4c0
-def same_table(mine, again)->tuple:
+def same_table(mine:'Table', again:'Table')->tuple:
     "Whether two label tables hold the same bits, and if not, what differs; a table may lie in a file"
     if again is None or tuple(again.shape) != tuple(mine.shape):
         return False, (f'the images are the same, the label table has the shape {tuple(mine.shape)}, '
@@ -271,7 +279,7 @@ def same_table(mine, again)->tuple:
         True, 'the same bits, labels of every view included')
 
 # %% ../nbs/library/19_set_commands.ipynb #24224e86
-def compared(cs, made)->tuple:
+def compared(cs:'CondensedSet', made:'CondensedSet')->tuple:
     "Whether two sets hold the same bits, and if not, what differs"
     from dc_nb.sets import shown
     m,shapes = cs.meta,(tuple(made.x.shape), tuple(cs.x.shape))
@@ -288,7 +296,7 @@ def compared(cs, made)->tuple:
     return True, 'the same bits'
 
 # %% ../nbs/library/19_set_commands.ipynb #550e547c
-def findings(cs, where, repeat, out, weights, network=()):
+def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, network:tuple=()):
     "(whether it is right, or None if it cannot be said; what was looked at) of a set that could be read"
     from dc_nb.data import datasets,load
     from dc_nb.sets import shown
@@ -319,7 +327,7 @@ def findings(cs, where, repeat, out, weights, network=()):
 @click.option('--weights', help='Folder of the observers, for --again of a set that was made with trained ones.')
 @click.option('--json', 'as_json', is_flag=True, help='The findings as JSON.')
 @source
-def verify(path, repeat, network, weights, as_json, factor, **where):
+def verify(path:str, repeat:bool, network:tuple, weights:str, as_json:bool, factor:int, **where):
     """Whether a set is whole, its key belongs to its recipe, the data is the same,
     and (--again) the images come out again."""
     quiet()

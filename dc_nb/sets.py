@@ -36,7 +36,7 @@ def as_bytes(x:Tensor)->Tensor:
 
 # %% ../nbs/library/05_sets.ipynb #1dfd9a30
 def channel_stats(
-    x, # N x C x H x W images, or `ImageFiles`
+    x:Tensor, # N x C x H x W images, or `ImageFiles`
     most:int=50_000 # so many, evenly spaced
 )->tuple[list,list]:
     "Mean and standard deviation of each channel in [0,1] units, in float64, a few megabytes at a time"
@@ -65,7 +65,7 @@ def _check(s):
 # %% ../nbs/library/05_sets.ipynb #9057aaeb
 def _named(c): return shown(c.decode('utf-8', 'surrogateescape') if isinstance(c, bytes) else c)
 
-def class_numbers(which, names, ids, source)->list[int]:
+def class_numbers(which:list, names:list, ids:list, source:str)->list[int]:
     "Class numbers of numbers, names or ids"
     names,ids = list(map(str, names)),list(map(str, ids))
     def one(c):
@@ -115,11 +115,11 @@ class ImageSet:
     @cached_property
     def rows(self)->tuple: return self.y.argsort(stable=True).split(self.counts.tolist())
     def of_class(self, c:int)->Tensor: return self.rows[c]
-    def take(self, idx)->tuple[Tensor,Tensor]:
+    def take(self, idx:Tensor)->tuple[Tensor,Tensor]:
         "(n x C x H x W float32 in [0,1], n labels) of an index tensor, on the device of the set"
         at = along(idx, self.y)
         return unit(self.x[at] if isinstance(self.x, Tensor) else along(self.x[idx], self.y)),self.y[at]
-    def subset(self, idx):
+    def subset(self, idx:Tensor):
         return replace(self, x=self.x[idx] if isinstance(self.x, Tensor) else self.x.pick(idx), y=self.y[idx])
 
     def by_class(self, *which):
@@ -129,7 +129,7 @@ class ImageSet:
         y = torch.cat([torch.full((int((self.y==c).sum()),), i) for i,c in enumerate(cs)])
         ids = [self.ids[c] for c in cs] if self.ids else ()
         return replace(part, y=y.to(self.y.device), classes=[self.classes[c] for c in cs], ids=ids)
-    def to(self, device):
+    def to(self, device:str|torch.device):
         return replace(self, x=self.x.to(device) if isinstance(self.x, Tensor) else self.x, y=self.y.to(device))
 
     @property
@@ -189,8 +189,8 @@ def _alike(xs, name):
 
 # %% ../nbs/library/05_sets.ipynb #0602ea2d
 def from_pairs(
-    pairs, # `len(pairs)` items `(image, label)`, e.g. a torchvision dataset
-    classes=None, # names; None: `pairs.classes`, else 0, 1, ...
+    pairs:object, # `len(pairs)` items `(image, label)`, e.g. a torchvision dataset
+    classes:list|None=None, # names; None: `pairs.classes`, else 0, 1, ...
     name:str='own',
     like:ImageSet|None=None, # the training part, whose classes and normalisation the test part takes
     licence:str='unknown',
@@ -209,7 +209,7 @@ def from_pairs(
     return _own(torch.stack(xs), torch.tensor(ys), classes, name, like, licence, None, fit)
 
 # %% ../nbs/library/05_sets.ipynb #fa3216b2
-def whole_labels(a, where)->Tensor:
+def whole_labels(a:object, where:str)->Tensor:
     "N whole numbers, N above 0, of an array N or N x 1"
     a = np.asarray(a)
     fits(a.dtype.kind in 'iu' and len(a) and (a.ndim==1 or a.shape[1:]==(1,)),
@@ -234,9 +234,9 @@ def _batch(images, where):
 
 # %% ../nbs/library/05_sets.ipynb #2bf6bc4f
 def from_arrays(
-    images, # all of them: an array, a tensor or a list
-    labels, # of each
-    classes=None, name:str='own', like:ImageSet|None=None, licence:str='unknown', size=None, fit:str='crop'
+    images:object, # all of them: an array, a tensor or a list
+    labels:object, # of each
+    classes:list|None=None, name:str='own', like:ImageSet|None=None, licence:str='unknown', size:int|None=None, fit:str='crop'
 )->ImageSet:
     "An `ImageSet` of all images and all labels; the options are those of `from_pairs`"
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
@@ -251,7 +251,7 @@ def from_arrays(
     return _own(_batch(images, name), y, classes, name, like, licence, size, fit)
 
 # %% ../nbs/library/05_sets.ipynb #d41cd2ab
-def mosaic(x, rows:int=10, columns:int=10)->Image.Image:
+def mosaic(x:Tensor, rows:int=10, columns:int=10)->Image.Image:
     "classes x n x C x H x W images as one picture, a row for each class; all about 40 to 80 pixels high"
     x = as_bytes(x[:rows,:columns].detach().cpu())
     if x.shape[2] not in (1, 3): x = x[:,:,[0]*3]
@@ -262,7 +262,7 @@ def mosaic(x, rows:int=10, columns:int=10)->Image.Image:
     return Image.fromarray(x.permute(0, 3, 1, 4, 2).reshape(c*h, n*w, channels).squeeze(-1).numpy())
 
 # %% ../nbs/library/05_sets.ipynb #7485688d
-def rows_figure(x, names, rows:int=10, columns:int=10):
+def rows_figure(x:Tensor, names:list, rows:int=10, columns:int=10):
     "A figure of the `mosaic` with the names of the rows"
     import matplotlib.pyplot as plt                                     # not everybody who reads a set draws it
     im,n = mosaic(x, rows, columns),min(rows, len(x))
@@ -275,7 +275,7 @@ def rows_figure(x, names, rows:int=10, columns:int=10):
     return fig
 
 # %% ../nbs/library/05_sets.ipynb #60d0a906
-def rows_html(x, names, lines, rows:int=10, columns:int=10)->str:
+def rows_html(x:Tensor, names:list, lines:list, rows:int=10, columns:int=10)->str:
     "The `mosaic` as HTML, with the names of the rows and lines of text; nothing in them is taken for HTML"
     file,n,style = BytesIO(),min(rows, len(x)),'height:40px;line-height:40px;text-align:right'
     mosaic(x, rows, columns).save(file, 'PNG')

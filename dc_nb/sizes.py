@@ -8,6 +8,7 @@ __all__ = ['orders', 'every', 'sorted_by', 'asked_rows', 'Sizes', 'SizesRun', 'c
            'scores_by_size', 'over_sizes', 'costs', 'sizes_row', 'sizes_table', 'versus', 'cost_table', 'sizes_figure']
 
 # %% ../nbs/experiments/31_sizes.ipynb #28543c75
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Annotated,Literal
@@ -23,7 +24,7 @@ from .evaluation import Score,paired,student as fresh_student,training_set
 from .experiments import ParameterError,families,networks,positive,text
 from .recipes import named,with_regime
 from .runs import common_row,numbers,student,with_study
-from .sets import as_bytes
+from .sets import ImageSet,as_bytes
 from .soft_labels import Ranked,RankedFit,first_ranks,nested_table
 from .stages import Stage,choices,network_roots
 from .train import accuracy
@@ -38,7 +39,7 @@ orders['k-center'] = k_center
 def sorted_by(
     order:str, # a name of `orders`
     made:CondensedSet, # one tile an image
-    like, # an `ImageSet`: names and normalisation
+    like:ImageSet, # an `ImageSet`: names and normalisation
     observers:list # who look at the images
 )->CondensedSet: # the same images of each class, in another order
     "A condensed set whose images stand in this order"
@@ -102,7 +103,7 @@ class SizesRun(EdcRun):
         return [s for t in self.trials() for sizes in rivals_by_size(t).values() for of in sizes.values() for s in of]
 
 # %% ../nbs/experiments/31_sizes.ipynb #a8715f18
-def cut(run:SizesRun, n:int, images:tuple, title:str, pick, what:tuple)->list:
+def cut(run:SizesRun, n:int, images:tuple, title:str, pick:Callable, what:tuple)->list:
     "Students of `n` images a class that `pick(values of images)` gives, under the protocol of that size"
     there = run.at(n)
     return [student(there, images, seed, f'{title}, {n} of {run.p.ipc}, seed {seed}', pick, what, run.teachers)
@@ -110,7 +111,7 @@ def cut(run:SizesRun, n:int, images:tuple, title:str, pick, what:tuple)->list:
 
 def first(n:int, values:list)->CondensedSet: return values[0].first(n)
 
-def first_sorted(n:int, order:str, like, values:list)->CondensedSet:
+def first_sorted(n:int, order:str, like:ImageSet, values:list)->CondensedSet:
     "The first `n` of the images, sorted; the other values are observers"
     return sorted_by(order, values[0], like, values[1:]).first(n)
 

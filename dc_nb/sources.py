@@ -8,6 +8,8 @@ __all__ = ['fit_names', 'shown', 'escaped', 'folder_names', 'DataError', 'guard'
 
 # %% ../nbs/library/04_sources.ipynb #c7fa71dd
 import contextlib,csv,hashlib,json,os,re,struct,time,unicodedata,zipfile,zlib
+from os import PathLike
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -22,18 +24,18 @@ from torch import Tensor
 from .core import Damaged,aside
 
 # %% ../nbs/library/04_sources.ipynb #30db4b03
-def shown(text)->str:
+def shown(text:object)->str:
     "Foreign text on one line of a terminal: what is not printable (controls, newlines, bidi marks) appears as its code"
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in str(text))
 
 _markup = re.compile(r'[^\w ,/%.-]|_|(?<!\d)\.|\.(?!\d)|(?<!\w)-')     # a decimal point is none, nor a hyphen in a word
 
-def escaped(text)->str:
+def escaped(text:object)->str:
     "Foreign text for HTML and Markdown: whatever either could read as markup or a link becomes a character reference"
     return _markup.sub(lambda m: f'&#{ord(m[0])};', shown(text))
 
 # %% ../nbs/library/04_sources.ipynb #be396647
-def folder_names(names)->list[str]:
+def folder_names(names:Iterable[str])->list[str]:
     "A folder name for each class: the class's own, less what a file system does not take, never one twice"
     out,taken = [],set()
     same = lambda name: unicodedata.normalize('NFKC', name).casefold()       # some file systems take these for one
@@ -49,7 +51,7 @@ def folder_names(names)->list[str]:
 # %% ../nbs/library/04_sources.ipynb #74764bc5
 class DataError(ValueError):
     "A source of images that cannot be used; the message names it and says what would be right"
-    def __init__(self, message=''): super().__init__(shown(message))
+    def __init__(self, message:str=''): super().__init__(shown(message))
 
 # what zip, zlib, csv, numpy, PIL, pickle's readers and safetensors raise for a bad file
 _bad_file = (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError,
@@ -67,7 +69,7 @@ def _reason(path, e):
 
 # %% ../nbs/library/04_sources.ipynb #b4e2c8a6
 @contextlib.contextmanager
-def guard(path, right='it is damaged or not all there: delete it and get it again'):
+def guard(path:str|PathLike, right:str='it is damaged or not all there: delete it and get it again'):
     "Errors of the code inside become a `DataError` that names `path` and says what is `right`"
     try: yield
     except Damaged: raise
@@ -77,7 +79,7 @@ def guard(path, right='it is damaged or not all there: delete it and get it agai
     except _bad_file as e: raise DataError(f"{path} cannot be read ({_reason(path, e)}); {right}") from e
 
 # %% ../nbs/library/04_sources.ipynb #0f9ac92b
-def fits(ok, message:str):
+def fits(ok:object, message:str):
     "`DataError(message)` unless `ok`"
     if not ok: raise DataError(message)
 
@@ -109,7 +111,7 @@ def upright(im:Image.Image)->Image.Image:
 fit_names = ('crop', 'squash')
 
 def fitted(
-    im, # a picture, or a tensor ... x C x H x W
+    im:Image.Image|Tensor, # a picture, or a tensor ... x C x H x W
     size:tuple, # (H, W) to bring it to
     fit:str='crop' # 'crop' to the centre, or 'squash'
 ):
@@ -121,7 +123,7 @@ def fitted(
     return TF.center_crop(TF.resize(im, cover), size)
 
 # %% ../nbs/library/04_sources.ipynb #e8693850
-def square(sizes, where)->tuple[int,int]:
+def square(sizes:Iterable[tuple], where:str|PathLike)->tuple[int,int]:
     "The one (H, W) of all images; `DataError` says what to pass when they differ or are not square"
     sizes = list(dict.fromkeys(map(tuple, sizes)))
     (h,w),*others = sizes
@@ -208,10 +210,10 @@ class ImageFiles:
     "A lazy N x 3 x H x W array of image files; `files[idx]` reads uint8 images, a bad file raises `DataError`"
     device = torch.device('cpu')
     def __init__(self,
-        paths, # N file names below `root`
-        size, # side of the square images, or (H,W) that every file has
-        root='.', # folder of all files
-        fit='crop' # what is done with other sizes: 'crop' or 'squash'
+        paths:list, # N file names below `root`
+        size:tuple|int, # side of the square images, or (H,W) that every file has
+        root:str|PathLike='.', # folder of all files
+        fit:str='crop' # what is done with other sizes: 'crop' or 'squash'
     ):
         self.paths,self.root,self.fit = [str(o) for o in paths],str(root),fit
         self.size = (size,size) if isinstance(size, int) else tuple(size)
@@ -220,7 +222,7 @@ class ImageFiles:
 
     def __len__(self): return len(self.paths)
     def _rows(self, idx): return torch.arange(len(self))[idx.cpu() if isinstance(idx, Tensor) else idx]
-    def pick(self, idx):
+    def pick(self, idx:Tensor):
         return ImageFiles([self.paths[i] for i in self._rows(idx).tolist()], self.size, self.root, self.fit)
 
     @property

@@ -8,6 +8,7 @@ __all__ = ['counted', 'above', 'late', 'plumbing', 'choices', 'network_roots', '
 
 # %% ../nbs/experiments/22_stage_code.ipynb #5398e45d
 import sys
+from collections.abc import Iterable,Sequence
 from dataclasses import fields,is_dataclass
 from functools import cache,partial
 from importlib.metadata import packages_distributions,version
@@ -30,7 +31,7 @@ def plumbing()->list:
     return upper + lower + ['dc_nb.models.models', 'dc_nb.models.builder']
 
 # %% ../nbs/experiments/22_stage_code.ipynb #4b844a87
-def choices(v)->list:
+def choices(v:object)->list:
     "All functions and classes among the choices of a recipe, or of any nested value"
     if isinstance(v, partial): return choices(v.func) + choices(list(v.args)) + choices(list(v.keywords.values()))
     if is_dataclass(v) and not isinstance(v, type): return [type(v), *choices([getattr(v, f.name) for f in fields(v)])]
@@ -46,7 +47,7 @@ def network_roots(name:str)->list:
 @cache
 def _distributions()->dict: return packages_distributions()
 
-def installed(modules)->dict:
+def installed(modules:Iterable[str])->dict:
     "{distribution: version} of the installed packages that modules of somebody's own come from"
     known = {'torch', 'torchvision', 'timm', 'dc_nb', '__main__'}
     tops = {str(m).split('.')[0] for m in modules if m and parsed(m) is None} - known - sys.stdlib_module_names
@@ -54,7 +55,7 @@ def installed(modules)->dict:
     return {d:version(d) for d in sorted(names)}
 
 # %% ../nbs/experiments/22_stage_code.ipynb #ce0c5a8d
-def code_of(roots)->dict:
+def code_of(roots:Sequence)->dict:
     "{definition: digest} of the code that a stage runs, and the versions of the packages that it stands on"
     packages = ['torch', 'torchvision', *(['timm'] if 'timm' in roots else [])]
     pairs = sorted({root(o) for o in roots if o != 'timm'})
@@ -75,7 +76,7 @@ def difference(a:dict, b:dict)->str:
 # roots that stages named after rows were published: a file that knows nothing of them is no file of other code
 late = 'dc_nb.train.accuracy', 'dc_nb.multisize.collected', 'dc_nb.trajectory_matching.condensed'
 
-def without_late(roots)->list: return [o for o in roots if o not in late]
+def without_late(roots:Sequence)->list: return [o for o in roots if o not in late]
 
 def asked_of(then:dict, now:dict, before:dict)->dict:
     "`now` without what a file does not know and only `late` roots reach (`before`: what the `without_late` ones do)"

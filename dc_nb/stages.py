@@ -6,8 +6,10 @@
 __all__ = ['digest', 'Stage', 'chain', 'Job', 'alone', 'Store', 'plan', 'choices', 'network_roots', 'duration']
 
 # %% ../nbs/experiments/03_stages.ipynb #2af45634
+import torch
 import shutil,warnings
-from collections.abc import Callable
+from os import PathLike
+from collections.abc import Callable,Sequence
 from contextlib import contextmanager,nullcontext,suppress
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +66,7 @@ def chain(*last:Stage, parts:bool=False)->list:
 # %% ../nbs/experiments/03_stages.ipynb #ba3afc82
 class Job:
     "What `Stage.make` works with: values of the needs, a checkpoint path, a tick, and `save`"
-    def __init__(self, store, stage, tick, code):
+    def __init__(self, store:'Store', stage:Stage, tick:Progress, code:dict):
         self.store,self.stage,self.tick,self.code,self.every = store, stage, tick, code, store.every
         self.file = store.file(stage)
         # other code does not go on from it
@@ -78,7 +80,7 @@ class Job:
 
 # %% ../nbs/experiments/03_stages.ipynb #44e42149
 @patch
-def save(self:Job, state, stage:Stage|None=None, **card):
+def save(self:Job, state:dict, stage:Stage|None=None, **card):
     "Write the file of the stage (or of another that came along on the way)"
     stage = stage or self.stage
     if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
@@ -91,7 +93,7 @@ def save(self:Job, state, stage:Stage|None=None, **card):
 
 # %% ../nbs/experiments/03_stages.ipynb #3f16995e
 @contextmanager
-def alone(path, title:str, say:Callable=partial(print, flush=True)):
+def alone(path:str|PathLike, title:str, say:Callable=partial(print, flush=True)):
     "A lock for one process; says so when it has to wait, and leaves no file"
     lock = FileLock(path)
     try: lock.acquire(timeout=.1)
@@ -111,11 +113,11 @@ def alone(path, title:str, say:Callable=partial(print, flush=True)):
 class Store:
     "The folder of the stages' files"
     def __init__(self,
-        folder, # is made if it is not there
-        device='cpu', # on which stages are made and read
+        folder:str|PathLike, # is made if it is not there
+        device:str|torch.device='cpu', # on which stages are made and read
         stale:str='make', # what to do with a file of other code: 'make' it again or 'keep' it
         every:float=30., # seconds between two checkpoints
-        amp=nullcontext # the precision in which stages are made
+        amp:Callable=nullcontext # the precision in which stages are made
     ):
         if stale not in ('make', 'keep'): raise ValueError(f"stale = {stale!r} is not right: make (again) or keep")
         self.folder,self.device,self.stale,self.every,self.amp = Path(folder), device, stale, every, amp
@@ -128,7 +130,7 @@ class Store:
 
 # %% ../nbs/experiments/03_stages.ipynb #46e5687d
 @patch
-def code(self:Store, stage:Stage, roots=None)->dict:
+def code(self:Store, stage:Stage, roots:Sequence|None=None)->dict:
     "`code_of` a stage, or of some `roots` of it; looked at once for all stages of the same roots"
     roots = stage.roots if roots is None else roots
     key = frozenset(root(o) for o in roots if o != 'timm')
@@ -245,7 +247,7 @@ def _tidy(self:Store, stage):
 
 # %% ../nbs/experiments/03_stages.ipynb #00a3b4dd
 @patch
-def later(self:Store, stage)->float|None:
+def later(self:Store, stage:Stage)->float|None:
     "Seconds of the planned stages behind this one; None where nothing was planned"
     known = [v for k,v in self.ahead.items() if k != stage.id and v is not None]
     return sum(known) if stage.id in self.ahead else None

@@ -8,8 +8,9 @@ __all__ = ['taught_by', 'subset', 'content_of', 'given', 'teaching', 'teachers_o
 
 # %% ../nbs/experiments/24_students.ipynb #d38e031d
 import json,os
-from collections.abc import Callable
+from collections.abc import Callable,Sequence
 from dataclasses import replace
+from .sets import ImageSet
 from functools import partial
 from hashlib import sha256
 from math import ceil,isnan
@@ -25,7 +26,7 @@ from .observers import Observer,able
 from .run_base import Run,blank,clock,noted,sound,step_time,timed,with_study
 from .soft_labels import Labelling,fixed,from_table,label_bytes
 from .stages import Stage,choices,digest,network_roots
-from .tables import LabelFile
+from .tables import LabelFile,Table
 from .train import Training,accuracy,doubt,hard,silence
 from .trajectory_matching import at_learned_rate
 
@@ -106,7 +107,7 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
         partial(probe, name='table'), bytes=label_bytes('stored', n, len(run.train.classes), training.epochs))
 
 # %% ../nbs/experiments/24_students.ipynb #cbc2abce
-def carrying(run:Run, condensed:CondensedSet, table, seed:int)->CondensedSet:
+def carrying(run:Run, condensed:CondensedSet, table:Table, seed:int)->CondensedSet:
     "The set with the label table of the students of this seed, so that one can be trained from the file alone"
     training,protocol = run.study.protocol.training, run.study.protocol
     views = spell(for_images(training.views, run.train))
@@ -122,7 +123,8 @@ def _brought(condensed, protocol, train, seed):
             "ask for hard labels, or give teachers")
     return table
 
-def objective_of(run:Run, condensed:CondensedSet, train, training, seed:int, table=None, nets:tuple=())->Callable:
+def objective_of(run:Run, condensed:CondensedSet, train:ImageSet, training:Training, seed:int, table:Table|None=None,
+    nets:tuple=())->Callable:
     "The objective of a student: its labels are those of `table`, of the set, of the networks `nets`, or the classes"
     protocol = run.study.protocol
     if protocol.regime in ('live', 'stored'):
@@ -198,7 +200,7 @@ def seen(run:Run, stages:list)->list:
     return [[points[0][0], sum(a for _,a in points)/len(points)] for points in zip(*curves)]
 
 # %% ../nbs/experiments/24_students.ipynb #b281182d
-def scored(run:Run, images:CondensedSet, stages:list, nets=())->Score:
+def scored(run:Run, images:CondensedSet, stages:list, nets:Sequence=())->Score:
     "The accuracies of students, with what it takes to train one"
     return score(images, [run.get(s) for s in stages], run.study.protocol, nets)
 

@@ -8,6 +8,7 @@ __all__ = ['named', 'own_constants', 'cifar_constants', 'imagenet_constants', 'S
 # %% ../nbs/experiments/26_studies.ipynb #5d11e8fb
 from collections.abc import Callable
 from dataclasses import replace
+from .sets import ImageSet
 from functools import partial
 
 from .augment import flip,pad_crop
@@ -19,16 +20,16 @@ from .train import Training
 from torch import optim
 
 # %% ../nbs/experiments/26_studies.ipynb #86189328
-def own_constants(data):
+def own_constants(data:ImageSet):
     "(mean, std) that came with the images"
     return data.mean, data.std
 
-def cifar_constants(data):
+def cifar_constants(data:ImageSet):
     "(mean, std) of both CIFAR sets in the codes of DC, DSA, DM, IDC, MDC and SRe2L; of other images their own"
     if data.name not in ('cifar10', 'cifar100'): return own_constants(data)
     return (.4914, .4822, .4465), (.2023, .1994, .2010)
 
-def imagenet_constants(data):
+def imagenet_constants(data:ImageSet):
     "(mean, std) of ImageNet for all colour images (RDED); of other images their own"
     return ((.485, .456, .406), (.229, .224, .225)) if len(data.mean) == 3 else own_constants(data)
 
@@ -50,7 +51,7 @@ named = Registry('recipes', of=Recipe)
 named['edc'] = Study()
 
 # %% ../nbs/experiments/26_studies.ipynb #fb92a64f
-def prepared(study, data):
+def prepared(study:Recipe, data:ImageSet):
     "The images with the mean and std that the study's networks normalise with"
     mean,std = study.normalisation(data)
     return replace(data, mean=mean, std=std)

@@ -73,7 +73,7 @@ def densification(
     for c in step.present:
         x = step.x[step.y == c].flatten(1)
         if len(x) < 2: continue
-        eigen = torch.linalg.eigvalsh(x @ x.T/x.shape[1])
+        eigen = torch.linalg.eigvalsh((x @ x.T/x.shape[1]).float())
         target = (eigen/tau).log_softmax(0).detach()
         total = total + F.kl_div(eigen.log_softmax(0), target, reduction='sum', log_target=True)
     return total

@@ -7,6 +7,7 @@ __all__ = ['Table', 'LabelFile', 'content_digest', 'pieces', 'save_parts', 'load
 
 # %% ../nbs/library/07_tables.ipynb #f55751c5
 import errno,hashlib,json,os,zipfile
+from os import PathLike
 from functools import cached_property
 
 import numpy as np
@@ -24,10 +25,10 @@ class Table:
     "epochs x n x classes half-precision labels in a file; `table[epoch, idx]` reads some, nothing else is in memory"
     dtype = torch.float16
     def __init__(self,
-        path, # a file that holds the numbers in this order, little-endian
-        shape, # (epochs, n, classes) of the file
+        path:str|PathLike, # a file that holds the numbers in this order, little-endian
+        shape:tuple, # (epochs, n, classes) of the file
         offset:int=0, # byte at which they begin
-        rows=None # of the n images, those that this table is about; None: all
+        rows:np.ndarray|None=None # of the n images, those that this table is about; None: all
     ):
         self.path,self.whole,self.offset = os.path.abspath(path),tuple(shape),offset
         self.rows = np.arange(shape[1]) if rows is None else np.asarray(rows)
@@ -37,7 +38,7 @@ class Table:
     def shape(self)->tuple: return self.whole[0],len(self.rows),self.whole[2]
     @property
     def nbytes(self)->int: return 2*int(np.prod(self.shape))
-    def pick(self, rows): return Table(self.path, self.whole, self.offset, self.rows[np.asarray(rows)])
+    def pick(self, rows:Tensor): return Table(self.path, self.whole, self.offset, self.rows[np.asarray(rows)])
     def __getitem__(self, at)->Tensor:
         epoch,idx = at if isinstance(at, tuple) else (at, slice(None))
         rows = self.rows[idx if isinstance(idx, slice) else np.asarray(idx)]
@@ -81,7 +82,7 @@ def _opened(path, asked:tuple)->np.ndarray:
 # %% ../nbs/library/07_tables.ipynb #4c3f03bf
 class LabelFile(Table):
     "A `Table` in a .npy file that can be written piece by piece; an existing file is opened"
-    def __init__(self, path, epochs:int|None=None, n:int|None=None, classes:int|None=None):
+    def __init__(self, path:str|PathLike, epochs:int|None=None, n:int|None=None, classes:int|None=None):
         asked = epochs,n,classes
         if not os.path.exists(path): self._make(path, asked)
         found = _opened(path, asked)
@@ -94,7 +95,7 @@ class LabelFile(Table):
             open_memmap(tmp, 'w+', '<f2', shape)
             with open(tmp, 'r+b') as f: _reserve(f.fileno(), os.path.getsize(tmp))
 
-    def write(self, epoch:int, idx, values:Tensor):
+    def write(self, epoch:int, idx:Tensor, values:Tensor):
         "Put the labels of images `idx` in one epoch, n x classes"
         half = values.detach().cpu().half()
         fits(bool(half.isfinite().all()), f"labels of epoch {epoch} are not finite, or beyond 65504 (half precision)")
@@ -105,7 +106,7 @@ class LabelFile(Table):
 _types = {torch.float64:'F64', torch.float32:'F32', torch.float16:'F16', torch.bfloat16:'BF16', torch.uint8:'U8'}
 _key = json.dumps([['s', 'table']])                                         # as `core.flatten` names it
 
-def content_digest(parts, table=None)->str:
+def content_digest(parts:dict, table:'Table|None'=None)->str:
     "sha256 of named tensors and, if there is one, of the table"
     inside = checksum(parts)
     if table is None: return inside
@@ -117,7 +118,7 @@ def _seal(text, parts):
     tensors = {k:v for k,v in parts.items() if k!=_key}
     return hashlib.sha256((text+content_digest(tensors, parts.get(_key))).encode()).hexdigest()
 
-def pieces(t):
+def pieces(t:'Tensor|Table'):
     "The bytes of a tensor or table, in order"
     if isinstance(t, Table): yield from (part.data for part in t.pieces())
     else: yield t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
@@ -132,7 +133,7 @@ def _header(parts, order, text)->bytes:
     return raw + b' '*(-len(raw)%8)
 
 # %% ../nbs/library/07_tables.ipynb #890d0e13
-def save_parts(path, state:dict, **card):
+def save_parts(path:str|PathLike, state:dict, **card):
     "A safetensors file of tensors, perhaps a `table`, and a `card` of JSON values; whole or not at all"
     flat = flatten(state)
     parts = {k:v for k,v in flat.items() if v is not None}
@@ -156,7 +157,7 @@ def _table_in(path):
     return Table(path, info['shape'], 8+size+info['data_offsets'][0])
 
 # %% ../nbs/library/07_tables.ipynb #1ecc429d
-def load_parts(path, device='cpu')->tuple[dict,dict]:
+def load_parts(path:str|PathLike, device:str|torch.device='cpu')->tuple[dict,dict]:
     "The (state, card) that `save_parts` wrote, its `table` left in the file; raises `Damaged` for anything else"
     try:
         with safe_open(str(path), 'pt', device=str(device)) as f:
@@ -179,14 +180,14 @@ def _add(z, name, parts, shape, dtype, pack=zipfile.ZIP_DEFLATED):
         npy.write_array_header_1_0(f, dict(descr=npy.dtype_to_descr(dtype), fortran_order=False, shape=tuple(shape)))
         for part in parts: f.write(part)
 
-def save_arrays(path, arrays:dict, table=None):
+def save_arrays(path:str|PathLike, arrays:dict, table:'Table|None'=None):
     "A .npz of arrays and perhaps a `table`, written piece by piece; whole or not at all"
     with aside(path) as tmp, zipfile.ZipFile(tmp, 'w') as z:
         for k,a in arrays.items(): _add(z, k, [np.ascontiguousarray(a).tobytes()], a.shape, a.dtype)
         if table is not None: _add(z, 'table', pieces(table), table.shape, np.dtype('<f2'), zipfile.ZIP_STORED)
 
 # %% ../nbs/library/07_tables.ipynb #b7eb91c7
-def table_in_arrays(path)->Table:
+def table_in_arrays(path:str|PathLike)->Table:
     "The `table` of a .npz, left in the file"
     with zipfile.ZipFile(path) as z: info = z.getinfo('table.npy')
     fits(info.compress_type==zipfile.ZIP_STORED, f"the label table in {path} was compressed, so it cannot stay there")

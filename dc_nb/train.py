@@ -8,7 +8,7 @@ __all__ = ['constant', 'smoothing', 'cosine', 'multistep', 'linear', 'ssrs', 'al
 
 # %% ../nbs/library/14_train.ipynb #d551fd5e
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable,Sequence
 from functools import partial
 from math import cos,pi
 
@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from .augment import draw
 from .core import Diverged,Objective,Recipe,along,checksum,drive,recipe,seeded,stream
-from torch import nn,optim
+from torch import Tensor,nn,optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel,get_ema_multi_avg_fn
 
 # %% ../nbs/library/14_train.ipynb #140679b5
-def constant(t): return 1.
+def constant(t:float): return 1.
 
 def smoothing(t:float, zeta:float=2.)->float:
     "EDC's smoothing schedule: a cosine stretched by `zeta`, which never reaches zero for `zeta` > 1"
@@ -45,7 +45,7 @@ def ssrs(t:float, zeta:float=2.)->float:
     return smoothing(t, zeta) if t <= 5/6 else smoothing(5/6, zeta)*(1-t)
 
 # %% ../nbs/library/14_train.ipynb #1e72522d
-def alrs(t:float, losses=(), gamma:float=.9, h1:float=.02, h2:float=.02)->float:
+def alrs(t:float, losses:Sequence[float]=(), gamma:float=.9, h1:float=.02, h2:float=.02)->float:
     "Times `gamma` for every epoch whose loss stood still (EDC, Sec. 3.7)"
     still = [abs(b-a) <= h1*abs(b) and abs(b-a) <= h2 for a,b in zip(losses, losses[1:])]
     return gamma**sum(still)
@@ -117,7 +117,7 @@ def batches(
     for i,idx in enumerate(batch_parts(n, size, seed, epoch)): yield idx, batch_view(views, len(idx), seed, epoch, i)
 
 # %% ../nbs/library/14_train.ipynb #6a1fb881
-def hard(logits, x, y, idx, epoch):
+def hard(logits:Tensor, x:Tensor, y:Tensor, idx:Tensor, epoch:int):
     "Cross-entropy with the class"
     return F.cross_entropy(logits.float(), y)
 

@@ -56,10 +56,10 @@ def trajectory_study(dataset:str, ipc:int, method:str='mtt', side:int=32)->Traje
 trajectory_sizes = Registry('presets of trajectory matching')
 
 @trajectory_sizes('paper')
-def trajectory_paper(study, ipc): return study
+def trajectory_paper(study:'TrajectoryStudy', ipc:int): return study
 
 @trajectory_sizes('cpu')
-def trajectory_cpu(study, ipc):
+def trajectory_cpu(study:'TrajectoryStudy', ipc:int):
     "About an hour on two cores for CIFAR-10: few experts, and images that move farther in each of 200 iterations"
     return study.but(matching__network='convnet_w32', matching__experts=4, matching__latest=6, matching__span=2,
         matching__expert__epochs=7,
@@ -67,7 +67,7 @@ def trajectory_cpu(study, ipc):
 
 # %% ../nbs/experiments/29_trajectory_recipes.ipynb #c69fa54a
 @trajectory_sizes('small')
-def trajectory_small(study, ipc):
+def trajectory_small(study:'TrajectoryStudy', ipc:int):
     "About a minute on a core for digits: one-block networks, six experts of few epochs"
     # of the rates 50, 500 and 5000 the one with the smallest distance to the experts; no accuracy was asked
     sgd = partial(optim.SGD, lr=.03, momentum=.9, weight_decay=5e-4)

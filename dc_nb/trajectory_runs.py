@@ -8,6 +8,10 @@ __all__ = ['small_rivals', 'Mtt', 'asked_sets', 'trajectory_study_of', 'of_set',
            'trajectory_results', 'within', 'side_by_side', 'whole_runs', 'beside_others', 'lines_by_set']
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #6b9c0c5c
+from os import PathLike
+from collections.abc import Callable
+from .matching_recipes import MatchingStudy
+from .sets import ImageSet
 from functools import cached_property,partial
 from time import process_time
 from typing import Annotated
@@ -76,7 +80,7 @@ def trajectory_study_of(p:Mtt, side:int=32)->TrajectoryStudy:
     if needed > r.expert.epochs: direct['matching__expert__epochs'] = needed
     return s.but(**{k:v for k,v in direct.items() if v is not None})
 
-def of_set(run, name:str):
+def of_set(run:Run, name:str):
     "The recipe behind the set `name`: MTT's, or with MDC added"
     r = run.study.matching
     if name != 'MDC' or r.extra: return r
@@ -112,7 +116,7 @@ class MttRun(Run):
         "Its row in tables and words"
         from dc_nb.matching_report import size_table,with_sign
         return [size_table(row), *map(with_sign, row['gains'].values())]
-    def brief(self, network:str, kinds=None):
+    def brief(self, network:str, kinds:dict|None=None):
         "Become a run of two iterations behind one expert of one epoch, in the stand-in `network`"
         self.p = self.p.model_copy(update=dict(sizes=None, period=1))
         few = dict(network=network, experts=1, latest=1, span=1, steps=1, iterations=2, round=1, expert__epochs=1)
@@ -121,13 +125,13 @@ class MttRun(Run):
             **{f'matching__{k}':v for k,v in few.items()}))
         self.sizes = list(range(1, self.p.ipc+1))
     @staticmethod
-    def study_for(p, side:int, classes:int)->TrajectoryStudy: return trajectory_study_of(p, side)
+    def study_for(p:Mtt, side:int, classes:int)->TrajectoryStudy: return trajectory_study_of(p, side)
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #75228510
 class Kept:
     "An expert in the file of its stage: `kept[t]` reads the weights after t epochs"
     name, = flatten(dict(path=None))
-    def __init__(self, file, device): self.file,self.device = str(file), str(device)
+    def __init__(self, file:str|PathLike, device:str|torch.device): self.file,self.device = str(file), str(device)
     def __getitem__(self, t:int):
         with safe_open(self.file, 'pt') as f: return f.get_slice(self.name)[t:t+1][0].to(self.device, non_blocking=True)
 
@@ -220,7 +224,7 @@ def trajectory_results(run:MttRun)->dict:
     return dict(run.made, scores=scores, row=trajectory_row(run, scores))
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #7558c2ac
-def within(seconds:float, recipe, images, ipc:int, seed:int)->tuple:
+def within(seconds:float, recipe:MatchingStudy, images:ImageSet, ipc:int, seed:int)->tuple:
     "(set, rounds) of loop 2 in whole rounds, until `seconds` of a processor are over"
     start = start_of(recipe, images, ipc, seed)
     run = Matching(recipe.but(rounds=10**6), images, dict(set=Images(recipe, start, images)), seed)
@@ -231,7 +235,8 @@ def within(seconds:float, recipe, images, ipc:int, seed:int)->tuple:
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #9da397bc
 small_rivals = 'dc', 'dsa', 'dm'
 
-def side_by_side(study, images, test, ipc:int, seed:int, others=small_rivals)->dict:
+def side_by_side(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int, seed:int,
+    others:Callable=small_rivals)->dict:
     "{set: (accuracy of a student, seconds, rounds)} of one whole run"
     begun = process_time()
     mine = match_trajectories(study.matching, images, ipc, seed)
@@ -243,7 +248,8 @@ def side_by_side(study, images, test, ipc:int, seed:int, others=small_rivals)->d
     return {k:dict(accuracy=judged(s), seconds=round(seconds, 1), rounds=n) for k,(s,n) in sets.items()}
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #c81b8249
-def whole_runs(study, images, test, ipc:int, runs:int, others=small_rivals, kept=None)->list:
+def whole_runs(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int, runs:int,
+    others:Callable=small_rivals, kept:str|PathLike|None=None)->list:
     "`side_by_side` of the seeds 0 to runs-1; a file `kept` has those that are done, and gets the others"
     where = dict(recipe=study.key, data=images.checksum, ipc=ipc, others=list(others))
     known = [r for r in rows(kept) if r['where'] == where] if kept else []
@@ -255,7 +261,8 @@ def whole_runs(study, images, test, ipc:int, runs:int, others=small_rivals, kept
     return [done[seed] for seed in range(runs)]
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #020943ca
-def beside_others(study, images, test, ipc:int, runs:int, others=small_rivals, kept=None)->dict:
+def beside_others(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int, runs:int,
+    others:Callable=small_rivals, kept:str|PathLike|None=None)->dict:
     "A row of `runs` whole runs: accuracies of MTT, of `others` at equal budget, and of random images"
     each = whole_runs(study, images, test, ipc, runs, others, kept)
     scores = [dict(set=k, ipc=ipc, accuracies=[o[k]['accuracy'] for o in each], rounds=[o[k]['rounds'] for o in each])

@@ -110,7 +110,6 @@ def program(programs, folder, *words):
     return r.stdout
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='digests._found takes packages behind the line of a .pth file for a person\'s own code, and loads them again')
 def test_an_installed_wheel_reaches_what_a_person_wrote(installed, folder):
     "Methods, data sets, terms, ablations and networks as MODULE:FUNCTION, each in a process of its own"
     where = program(installed, folder, 'python', '-c', 'import dc_nb; print(dc_nb.__file__)')
