@@ -238,7 +238,8 @@ def sized_study(dataset:str, ipc:int, method:str, preset:str, side:int=32, class
 
 # %% ../nbs/experiments/01_recipes.ipynb #30333072
 parents = dict(edc_released='edc', edc_multisize='edc', edc_tuned='edc', config_g='edc', cda='sre2l', gvbsm='sre2l',
-    rded='sre2l', dsa='dc', dm='dsa', idc='dsa', dream='idc', mdc='idc', mdc_released='mdc') | dict(zip(configs, configs[1:]))
+    rded='sre2l', dsa='dc', dm='dsa', idc='dsa', dream='idc', mdc='idc',
+    mdc_released='mdc') | dict(zip(configs, configs[1:]))
 
 def tree()->str:
     "All named recipes as an indented list"

@@ -236,7 +236,8 @@ def _batch(images, where):
 def from_arrays(
     images:object, # all of them: an array, a tensor or a list
     labels:object, # of each
-    classes:list|None=None, name:str='own', like:ImageSet|None=None, licence:str='unknown', size:int|None=None, fit:str='crop'
+    classes:list|None=None, name:str='own', like:ImageSet|None=None, licence:str='unknown', size:int|None=None,
+    fit:str='crop'
 )->ImageSet:
     "An `ImageSet` of all images and all labels; the options are those of `from_pairs`"
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)

@@ -20,6 +20,9 @@ published = {
     '52305fd2c14e': edc('cifar10', 10, 'cpu'),
     '0f03fe6a4f6f': edc('cifar10', 10, 'paper', protocol__student='mobilenet_v2'),
     '76ec2275cac8': edc('cifar10', 1, 'paper'),
+    '5ddb37c600f2': edc('cifar10', 1, 'paper', protocol__student='mobilenet_v2'),
+    '62de2d8daf0a': edc('cifar10', 1, 'paper', protocol__student='resnet50'),
+    '15b36bde2e72': edc('cifar10', 1, 'paper', protocol__student='resnet101'),
     '02ac8834f942': edc('cifar10', 10, 'cpu', protocol__student='convnet_w128'),
     'ecb5fbf21d17': mdc('digits', 10, 'small', matching__rounds=24, matching__extra__period=2)}
 older = {'2f1694e8ddef', 'b409ca594ff8'}       # two rows of MDC from before `Multisize.judge`, which has its place in the spelling
