@@ -84,7 +84,12 @@ def front_table(folder:str|PathLike='results')->str:
         return dict(data=data, IPC=r['ipc'], labels=r['regime'], ours=f"{percent(s)} (n={s['n']})",
             random=percent(r['scores']['random']),
             published=theirs and f'{theirs[0]} ± {theirs[1]}')
-    return table([one(r) for r in latest(rows(home()/folder/'edc.jsonl'))])
+    found = latest(rows(home()/folder/'edc.jsonl'))
+    cell = lambda r: (r['dataset'], r['ipc'], r['method'], r['student'], r['regime'])
+    large = {cell(r) for r in found if r['scale'] == 'paper'}
+    # a small run is no news where there is one at the paper's scale
+    shown = [r for r in found if r['scale'] == 'paper' or cell(r) not in large]
+    return table([one(r) for r in sorted(shown, key=lambda r: r['scale'] != 'paper')])
 
 # %% ../nbs/experiments/10_report.ipynb #5f71913b
 def equal_bytes(r:dict)->str:

@@ -89,17 +89,22 @@ def show(paths:tuple, as_json:bool, html:str, **where):
 # %% ../nbs/library/19_set_commands.ipynb #7f250ee0
 @main.command('export')
 @click.argument('path', metavar='SET', shell_complete=sets_there)
-@click.option('--to', 'to', required=True, help='native, npz, torch, png or hf (a folder for Hugging Face datasets).')
+@click.option('--to', 'to', help='native, npz, torch, png or hf (a folder for Hugging Face datasets).')
+@click.option('--observers', metavar='FOLDER', help="Write the run's observers instead, for --weights FOLDER of a run.")
 @click.option('--out', help='File or folder to write; made of data set and IPC if not given.')
 @click.option('--first', type=click.IntRange(1), help='Only so many images a class.')
 @click.option('--decoded', is_flag=True, help='One training image a picture, for tools that know nothing of tiles.')
 @click.option('--json', 'as_json', is_flag=True, help='Where it was written, as JSON.')
 @source
-def export_(path:str, to:str, out:str, first:int, decoded:bool, as_json:bool, **where):
-    "Write a condensed set in another format; reads those of other projects, too."
+def export_(path:str, to:str, observers:str, out:str, first:int, decoded:bool, as_json:bool, **where):
+    "Write a condensed set in another format (reads those of other projects, too), or the observers of its run."
     from dc_nb import formats
-    formats.writers[to]
+    if not (to or observers): raise click.UsageError("give --to FORMAT or --observers FOLDER")
+    if to: formats.writers[to]
     cs = opened(path, **where)
+    if observers:
+        files = [str(o) for o in observers_of(cs, path, observers, where)]
+        return click.echo(json.dumps(files) if as_json else '\n'.join(files))
     if first: cs = cs.first(first)
     written = formats.export(formats.decoded(cs) if decoded else cs, to, out)
     click.echo(json.dumps(dict(written=str(written), format=to)) if as_json else written)
@@ -250,8 +255,8 @@ def read_as(cs:'CondensedSet', where)->dict:
     return {k:getattr(checked, k) for k in how} | ({'size':where['size']} if where['size'] else {})
 
 # %% ../nbs/library/19_set_commands.ipynb #8aab8f30
-def again(cs:'CondensedSet', dataset:str, root:str, size:int, out:str, weights:str, network:tuple=()):
-    "The set that its recipe gives now, of as many images a class as `cs`"
+def maker(cs:'CondensedSet', dataset:str, root:str, size:int, out:str, weights:str, network:tuple=(), **manner):
+    "The run that made the set `cs`, as its card tells; caches in `out`"
     from dc_nb.data import datasets
     from dc_nb.experiments import families
     from dc_nb.run_commands import checked
@@ -265,8 +270,21 @@ def again(cs:'CondensedSet', dataset:str, root:str, size:int, out:str, weights:s
     if m.get('weights') and not weights:
         raise click.ClickException('the observers of this set came from files: give their folder with --weights')
     places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
-    p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, 'out':out})
-    return families[m['run']](p).again(cs)
+    p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, **manner, 'out':out})
+    return families[m['run']](p)
+
+# %% ../nbs/library/19_set_commands.ipynb #128246bb
+def observers_of(cs:'CondensedSet', path:str, folder:str, where:dict)->list:
+    "Write the observers of the run that left the set at `path`; the files"
+    from dc_nb.run_base import write_weights
+    out = Path(path).resolve().parents[1]
+    run = maker(cs, where['dataset'], where['root'], where['size'], str(out), None, stale='keep')
+    names = getattr(run.study, 'observers', ())
+    if not names: raise click.ClickException(f"a set of {cs.meta['method']} has no observers")
+    gone = [o for o in names if run.store.state(run.network(o)) != 'made']
+    if gone:
+        raise click.ClickException(f"{run.store.folder} does not hold {', '.join(gone)}: the set was not made there")
+    return [write_weights(run.get(run.network(o))[0], o, folder) for o in names]
 
 # %% ../nbs/library/19_set_commands.ipynb #820ef4c0
 def same_table(mine:'Table', again:'Table')->tuple:
@@ -315,7 +333,7 @@ def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, n
             else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
     else: yield None, 'data        give --dataset and --root to compare'
     if repeat:
-        same,what = compared(cs, again(cs, where['dataset'], where['root'], where['size'], out, weights, network))
+        same,what = compared(cs, maker(cs, where['dataset'], where['root'], where['size'], out, weights, network).again(cs))
         yield same, f'again       {what}'
 
 # %% ../nbs/library/19_set_commands.ipynb #06728ed8

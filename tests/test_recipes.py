@@ -19,6 +19,7 @@ published = {
     '7ce81dc1a450': with_regime(edc('digits', 1, 'small'), 'hard'),
     '52305fd2c14e': edc('cifar10', 10, 'cpu'),
     '0f03fe6a4f6f': edc('cifar10', 10, 'paper', protocol__student='mobilenet_v2'),
+    '13669be5307b': edc('cifar10', 10, 'paper'),
     '76ec2275cac8': edc('cifar10', 1, 'paper'),
     '5ddb37c600f2': edc('cifar10', 1, 'paper', protocol__student='mobilenet_v2'),
     '62de2d8daf0a': edc('cifar10', 1, 'paper', protocol__student='resnet50'),
