@@ -75,7 +75,7 @@ def condense(
     method:str|Recipe='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'mtt', 'rded', ...) or a study of your own
     preset:str='small', # budget: 'small', 'cpu' or 'paper'
     network:str|nn.Module|None=None, # networks that guide the images, names with commas; None: what the preset says
-    out:str|PathLike|None=None, # a folder for caches: a second call with it reads what the first one made; None: no cache
+    out:str|PathLike|None=None, # a folder for caches: a second call with it reads what the first made; None: no cache
     seed:int=0,
     root:str|PathLike|None=None, # folder of a data set that has a name
     **parameters # any other: size and fit of a folder, classes of arrays; student, epochs, regime, device, ...

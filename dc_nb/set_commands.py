@@ -333,7 +333,8 @@ def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, n
             else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
     else: yield None, 'data        give --dataset and --root to compare'
     if repeat:
-        same,what = compared(cs, maker(cs, where['dataset'], where['root'], where['size'], out, weights, network).again(cs))
+        made = maker(cs, where['dataset'], where['root'], where['size'], out, weights, network).again(cs)
+        same,what = compared(cs, made)
         yield same, f'again       {what}'
 
 # %% ../nbs/library/19_set_commands.ipynb #06728ed8
