@@ -8,15 +8,19 @@ __all__ = []
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
 import json,os,sys,tempfile
 from collections.abc import Callable,Sequence
-from .condensed import CondensedSet
-from .run_base import Run
-from .tables import Table
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import dc_nb
 from .cli import main
+
+# PyTorch is not imported for a type
+if TYPE_CHECKING:
+    from dc_nb.condensed import CondensedSet
+    from dc_nb.run_base import Run
+    from dc_nb.tables import Table
 
 # %% ../nbs/library/19_set_commands.ipynb #37592f44
 def sets_there(ctx:click.Context, param:click.Parameter, begun:str):
