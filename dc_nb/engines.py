@@ -70,6 +70,7 @@ def _made(text, id, threads, folder, *needs)->list:
             raise ValueError(f"stage {id} is not among those of its parameters: "
                 "the run was given other data or choices; use the engine 'here'")
         run.store.values.pop(id, None)
+        run.store.place = run.folder                        # whose log the caller follows
         run.get(stages[id])
     return [str(w.message) for w in said if issubclass(w.category, UserWarning)]
 
