@@ -8,6 +8,7 @@ __all__ = ['homes', 'chosen', 'paths', 'unknown', 'pairs_of', 'typed', 'register
 
 # %% ../nbs/library/24_arguments.ipynb #5350b1cf
 import contextlib,json,os
+from ast import literal_eval
 from importlib import import_module
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def checked(what:str, pairs:dict)->tuple:
     from dc_nb.data import reader_of
     from dc_nb.experiments import check,families
     given = {k:None if v in ('None', 'null') else v for k,v in pairs.items()}
-    p = check(given, families[what].parameters)
+    # the notebook's defaults count: those of its class may be others
+    p = check({**{k:literal_eval(d) for k,(_,d,_) in parameters(what).items()}, **given}, families[what].parameters)
     reader_of(p.dataset)
     return p,{k:getattr(p, k) for k in given}
 
