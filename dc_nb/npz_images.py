@@ -57,6 +57,18 @@ def _labels(z, key, images):
     fits(given <= n or not n, f"{key}: {given} labels for {n} images; there must be one label an image")
     return whole_labels(z[key], key)
 
+# %% ../nbs/library/33_npz_images.ipynb #6b3e6ac3
+_keys = 'train_images', 'train_labels', 'test_images', 'test_labels'
+
+def _names(z):
+    "Class names of an open .npz, or their numbers; all four arrays are there, and the training labels fit"
+    for k in _keys: fits(k in z.files, f"{k} is missing; there is {z.files}")
+    train = _labels(z, 'train_labels', 'train_images')
+    names = z['classes'].reshape(-1).tolist() if 'classes' in z.files else range(min(train.max().item()+1, 100_000))
+    fits(train.min()>=0 and train.max()<len(names),
+        f"train_labels must be in 0..{len(names)-1}, the {len(names)} classes")
+    return names
+
 # %% ../nbs/library/33_npz_images.ipynb #4c162de6
 def npz_images(
     path:Path, # the file
@@ -67,19 +79,13 @@ def npz_images(
     fit:str='crop' # how they get that size
 )->ImageSet:
     "The images of one part of a .npz; `DataError` for anything else"
-    keys = 'train_images','train_labels','test_images','test_labels'
     lack = 'is no file' if path.exists() else 'does not exist'
-    fits(path.is_file(), f"{path} {lack}; it should be a .npz with {', '.join(keys)}")
+    fits(path.is_file(), f"{path} {lack}; it should be a .npz with {', '.join(_keys)}")
     with guard(path, 'get it again or write it with numpy.savez'), np.load(path, allow_pickle=False) as z:
-        fits(hasattr(z, 'zip'), f"{path} is one array; it should be a .npz with {', '.join(keys)}")
-        for k in keys: fits(k in z.files, f"{k} is missing; there is {z.files}")
-        train = _labels(z, 'train_labels', 'train_images')
-        names = z['classes'].reshape(-1).tolist() if 'classes' in z.files else range(min(train.max().item()+1, 100_000))
-        n = len(names)
-        fits(train.min()>=0 and train.max()<n, f"train_labels must be in 0..{n-1}, the {n} classes")
+        fits(hasattr(z, 'zip'), f"{path} is one array; it should be a .npz with {', '.join(_keys)}")
+        names = _names(z)
         if stats is None and split=='test': stats = channel_stats(_images(z, 'train_images', size, fit))
         x,y = _images(z, f'{split}_images', size, fit),_labels(z, f'{split}_labels', f'{split}_images')
         channels = x.shape[1] if stats is None else len(stats[0])
-        what = name or 'train_images'
-        fits(channels==x.shape[1], f"{what} has images of {channels} channels, this file of {x.shape[1]}")
+        fits(channels==x.shape[1], f"{name or 'train_images'} has images of {channels} channels, this file of {x.shape[1]}")
         return ImageSet(x, y, names, *(stats or channel_stats(x)), name or path.stem)
