@@ -48,6 +48,7 @@ def observer(run:Run, name:str)->Stage:
         ceil(len(run.train)/s.batch),
         ('dc_nb.observers.observe', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name=name))
 
+# %% ../nbs/experiments/25_edc_stages.ipynb #9c4c69bc
 def informed(run:Run, nets:list)->list:
     "The observers that have learned something"
     return able(nets, len(run.train.classes))

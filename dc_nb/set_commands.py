@@ -6,48 +6,20 @@
 __all__ = []
 
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
-import json,os,sys,tempfile
-from collections.abc import Callable,Sequence
+import json,tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import dc_nb
 from .cli import main
+from .given_sets import foreign,maker,opened,quiet,read_as,reading,sets_there,source
 
 # PyTorch is not imported for a type
 if TYPE_CHECKING:
     from dc_nb.condensed import CondensedSet
     from dc_nb.run_base import Run
     from dc_nb.tables import Table
-
-# %% ../nbs/library/19_set_commands.ipynb #37592f44
-def sets_there(ctx:click.Context, param:click.Parameter, begun:str):
-    "For the shell: files, and the sets of the zoo; nothing is opened or imported for that"
-    from click.shell_completion import CompletionItem
-    zoo = sorted(f'zoo:{f.stem}' for f in (Path(dc_nb.__file__).parent/'shelf').glob('*.safetensors'))
-    return [CompletionItem(n) for n in zoo if n.startswith(begun)] or [CompletionItem(begun, type='file')]
-
-# %% ../nbs/library/19_set_commands.ipynb #348aa8ca
-def source(f:Callable):
-    "Options that say where the original data is"
-    for o in (click.option('--dataset',
-        help='The data that was condensed: a name, a folder or a .npz; needed for files of other projects.'),
-        click.option('--root', help='Folder of the data set, where it needs one.'),
-        click.option('--size', type=click.IntRange(1, 2**14), help='Side of the images, for folders.'),
-        click.option('--factor', default=1, show_default=True, type=click.IntRange(1, 64),
-        help='Tiles a side, for files of IDC and MDC.')): f = o(f)
-    return f
-
-# %% ../nbs/library/19_set_commands.ipynb #bcc9221e
-def opened(path:str, dataset:str|None=None, root:str|None=None, size:int|None=None, factor:int=1):
-    "The condensed set at `path`"
-    from dc_nb.data import load
-    from dc_nb.formats import read
-    # our own files need no data to be read
-    asked = dataset and Path(path).suffix != '.safetensors'
-    return read(path, load(dataset, root, **({'size':size} if size else {})) if asked else None, factor)
 
 # %% ../nbs/library/19_set_commands.ipynb #cb2f4a04
 def words(v:object)->str:
@@ -112,33 +84,6 @@ def export_(path:str, to:str, observers:str, out:str, first:int, decoded:bool, a
     if first: cs = cs.first(first)
     written = formats.export(formats.decoded(cs) if decoded else cs, to, out)
     click.echo(json.dumps(dict(written=str(written), format=to)) if as_json else written)
-
-# %% ../nbs/library/19_set_commands.ipynb #05254914
-def quiet():
-    "No bars where nobody sees them"
-    if not sys.stderr.isatty(): os.environ.setdefault('TQDM_DISABLE', '1')
-
-def reading(cs:'CondensedSet', dataset:str)->dict:
-    "How the run of a set read its folder of images; nothing for other data"
-    if not (dataset and Path(dataset).is_dir()): return {}
-    known = cs.meta.get('parameters', {})
-    return {k:known[k] for k in ('size', 'fit', 'test_share') if k in known}
-
-# %% ../nbs/library/19_set_commands.ipynb #406b9ddb
-def foreign(parameters:dict, allowed:Sequence[str]=())->dict:
-    "Parameters that come from a file: nothing of them may name code, a folder or a download"
-    from dc_nb.experiments import Common
-    from dc_nb.sets import shown
-    for k,v in parameters.items():
-        if k in Common.manner|Common.places:
-            raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')
-        own = [o.strip() for o in v.split(',') if ':' in o and o.strip() not in allowed] if isinstance(v, str) else []
-        if own:
-            raise click.ClickException("the file names the "
-                f"{'network' if k in ('student', 'observers', 'labellers', 'network') else k} {shown(own[0])}: "
-                "that is code of somebody's own. If you trust it, "
-                f"name it yourself with --network {shown(own[0])}")
-    return parameters
 
 # %% ../nbs/library/19_set_commands.ipynb #e00a1b84
 def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, regime:str, seeds:int, epochs:int,
@@ -248,34 +193,6 @@ def evaluate(path:str, as_json:bool, student:str, regime:str, seeds:int, epochs:
         return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime,
             epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))
     for line in said(run, found, shown(path)): click.echo(line)
-
-# %% ../nbs/library/19_set_commands.ipynb #558c0f7e
-def read_as(cs:'CondensedSet', where)->dict:
-    "How the data is read: as the run read it, and as the command line says"
-    from dc_nb.edc_runs import Edc
-    from dc_nb.experiments import check
-    how = reading(cs, where['dataset'])
-    checked = check(how, Edc)                                                     # the file is somebody else's
-    return {k:getattr(checked, k) for k in how} | ({'size':where['size']} if where['size'] else {})
-
-# %% ../nbs/library/19_set_commands.ipynb #8aab8f30
-def maker(cs:'CondensedSet', dataset:str, root:str, size:int, out:str, weights:str, network:tuple=(), **manner):
-    "The run that made the set `cs`, as its card tells; caches in `out`"
-    from dc_nb.data import datasets
-    from dc_nb.experiments import families
-    from dc_nb.run_commands import checked
-    m = cs.meta
-    if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')):
-        raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
-    if m.get('start'):
-        raise click.ClickException('the images of this set began at another set: it cannot be made again without it')
-    if not dataset and m.get('data') not in datasets:
-        raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
-    if m.get('weights') and not weights:
-        raise click.ClickException('the observers of this set came from files: give their folder with --weights')
-    places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
-    p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, **manner, 'out':out})
-    return families[m['run']](p)
 
 # %% ../nbs/library/19_set_commands.ipynb #128246bb
 def observers_of(cs:'CondensedSet', path:str, folder:str, where:dict)->list:
