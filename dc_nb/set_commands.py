@@ -94,6 +94,7 @@ def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, reg
     from dc_nb import matching_runs,trajectory_runs                  # register their families
     from dc_nb.experiments import check,run_kind
     from dc_nb.recipes import Study,named
+    from dc_nb.lone_test_part import parts_for
     m = cs.meta
     if not dataset and m.get('data') not in datasets:
         raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: '
@@ -111,12 +112,14 @@ def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, reg
     given = {**foreign({k:v for k,v in kept.items() if k not in given}, network), **given}
     if isinstance(named.find(method), Study):
         of_file = 'fixed' if cs.labels is not None else m.get('regime', 'hard')
-        return EdcRun(check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc))
+        p = check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc)
+        return EdcRun(p, data=parts_for(p, cs))
     if regime not in (None, 'hard'):
         raise click.UsageError(f"--regime {regime}: students of {method} learn from hard labels")
     make = run_kind(named[method])
     given = {k:v for k,v in given.items() if k in make.parameters.model_fields}
-    return make(check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), make.parameters))
+    p = check(dict(given, ipc=max(2, m.get('ipc', cs.ipc))), make.parameters)
+    return make(p, data=parts_for(p, cs))
 
 # %% ../nbs/library/19_set_commands.ipynb #5bbbbfc7
 def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
@@ -124,15 +127,18 @@ def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     so then there is only one"""
     from dc_nb.runs import given,scored,student,subset
     from dc_nb.students import teachers_of
-    protocol = run.study.protocol
+    from dc_nb.lone_test_part import Absent,no_teachers
+    protocol,alone = run.study.protocol, isinstance(run.train, Absent)
     own = protocol.regime == 'fixed' and cs.labels is not None
     teachers = () if own or protocol.regime == 'hard' else run.teachers
+    if alone and teachers:
+        raise click.ClickException(no_teachers.format(', --alone takes those of the file' if cs.table is not None else ''))
     nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
             for s in range(run.p.seed, run.p.seed+seeds)]
     found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
-    return found if own else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'),
+    return found if own or alone else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'),
         nets))
 
 # %% ../nbs/library/19_set_commands.ipynb #3b3ff4c6
@@ -183,7 +189,9 @@ def evaluate(path:str, as_json:bool, student:str, regime:str, seeds:int, epochs:
     run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out,
         network=network, **where)
     cs.check(run.test)
-    same = cs.meta.get('source') in (None, run.train.checksum)
+    from dc_nb.lone_test_part import Absent,left_out
+    if isinstance(run.train, Absent): click.echo(f'note: {left_out}', err=True)
+    same = isinstance(run.train, Absent) or cs.meta.get('source') in (None, run.train.checksum)
     if not (same or other_data):
         raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here "
             f"({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
