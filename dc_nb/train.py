@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['constant', 'smoothing', 'cosine', 'multistep', 'linear', 'ssrs', 'alrs', 'averaged', 'follow', 'Training',
-           'batch_parts', 'batch_view', 'batches', 'hard', 'Fit', 'fit', 'accuracy', 'silence', 'doubt']
+           'batch_parts', 'batch_view', 'batches', 'hard', 'Fit', 'fit', 'at_once', 'accuracy', 'silence', 'doubt']
 
 # %% ../nbs/library/14_train.ipynb #d551fd5e
 import inspect
 from collections.abc import Callable,Sequence
 from functools import partial
-from math import cos,pi
+from math import cos,pi,prod
 
 import torch
 import torch.nn.functional as F
@@ -212,13 +212,18 @@ def fit(
     run = drive(Fit(net, data, recipe, seed, objective, after), checkpoint, every, tick)
     return run.result, run.losses
 
+# %% ../nbs/library/14_train.ipynb #2a301771
+def at_once(data, most:int=500)->int:
+    "How many images of `data` make a batch that nothing is learned from: `most` up to 32 x 32 pixels, fewer of larger ones"
+    return max(1, min(most, most*3*32*32//prod(data.shape)))
+
 # %% ../nbs/library/14_train.ipynb #a93fd880
 @torch.no_grad()
 def accuracy(net:nn.Module, data, batch:int=500)->float:
-    "Share of right answers in [0,1]; `Diverged` for answers that are no numbers"
+    "Share of right answers in [0,1], `at_once` asked together; `Diverged` for answers that are no numbers"
     net.eval()
     right = wrong = 0
-    for idx in torch.arange(len(data)).split(batch):
+    for idx in torch.arange(len(data)).split(at_once(data, batch)):
         x,y = data.take(idx)
         logits = net(x.contiguous(memory_format=torch.channels_last))
         right,wrong = right + (logits.argmax(1) == y).sum(), wrong + (~logits.isfinite()).sum()

@@ -81,7 +81,6 @@ def test_many_files_have_their_digests_folder_by_folder(animals, monkeypatch):
     assert files().checksum != before and isinstance(files().x, ImageFiles)
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason='2.4 GB, at the test of the student: the statistics and the synthesis stay below 2')
 def test_a_thousand_classes_below_two_gigabytes():
     "benchmarks/large_images.py as it stands"
     r = subprocess.run([sys.executable, str(ROOT/'benchmarks'/'large_images.py'), '--json'], capture_output=True, text=True)
