@@ -28,14 +28,14 @@ from dc_nb.models import create
 from dc_nb.observers import observe
 from dc_nb.recipes import sized_study, with_flatness
 from dc_nb.report import style
-from dc_nb.synthesis import Synthesis, label, soft_category, synthesize
+from dc_nb.synthesis import Synthesis, finish, label, soft_category
 from dc_nb.train import accuracy, fit, smoothing
 
 asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name,kind,default,what in (('network', str, 'resnet18', 'observer and student'), ('dataset', str, 'digits', ''),
     ('root', str, None, 'folder of the data'), ('ipc', int, 5, 'images a class'), ('steps', int, 30, 'of the synthesis'),
     ('observer_epochs', int, 4, ''), ('epochs', int, 25, 'of a student'), ('seeds', int, 2, 'students, syntheses, networks'),
-    ('tested', int, 200, 'test images of the slices'), ('repeats', int, 30, 'batches of each size'), ('out', str, 'figures', '')):
+    ('tested', int, 100, 'test images of the slices'), ('repeats', int, 10, 'batches of each size'), ('out', str, 'figures', '')):
     asked.add_argument(f'--{name}', type=kind, default=default, help=what)
 o = asked.parse_args()
 
@@ -50,26 +50,28 @@ def blank(seed): return create(o.network, classes, side, images.shape[0], images
 def note(panel, line, seed, x, y): found.append(dict(panel=panel, line=line, seed=seed, x=float(x), y=float(y)))
 
 def sharpness(observer, weight, seed):
-    "The norm along one synthesis; its images at the end"
+    "The norm at both ends of one synthesis; the set"
     y = torch.arange(classes).repeat_interleave(o.ipc)
     def loss(x):
         logits,seen = look(observer, x, y, y.unique(), study.synthesis.side, Running(0, 'first'), '')
         step = Step(observer, logits, y, y.unique(), seen, None, x, None)
         return label(step) + .01*soft_category(step)
     run = Synthesis(with_flatness(study, weight).synthesis.but(batch=None), images, [observer], o.ipc, seed)
-    for at in (0, o.steps//2, o.steps):
+    for at in (0, o.steps):
         while run.at < at: run.advance()
         x = run.x if run.done else run.now.x.detach()
-        note('Hessian', f'weight {weight:g}', seed, at, hessian_frobenius(loss, x, 4, stream(7)))
+        note('Hessian', f'weight {weight:g}', seed, at, hessian_frobenius(loss, x, 2, stream(7)))
+    print(f'weight {weight:g}, seed {seed}: synthesized', flush=True)
+    return finish(run)
 
-def slices(condensed, observer, zeta, seed):
-    "The test loss along four directions around one student"
+def slices(made, observer, zeta, seed):
+    "The test loss along two directions around one student"
     protocol = study.protocol.but(training__schedule=partial(smoothing, zeta=zeta))
-    net,_ = train_student(training_set(condensed, test), protocol, seed, [observer])
+    net,_ = train_student(training_set(made, test), protocol, seed, [observer])
     some = test.subset(torch.arange(0, len(test), -(-len(test)//o.tested)))
     x,y = some.take(torch.arange(len(some)))
     at = torch.linspace(-1, 1, 9)
-    lines = [loss_slice(net.eval(), filter_direction(net, stream(k, 'line')), at, x, y) for k in range(4)]
+    lines = [loss_slice(net.eval(), filter_direction(net, stream(k, 'line')), at, x, y) for k in range(2)]
     for a,v in zip(at, torch.stack(lines).mean(0)): note('slice', f'zeta {zeta:g}', seed, a, v)
     print(f'zeta {zeta:g}, seed {seed}: {100*accuracy(net, test):.1f} % right', flush=True)
 
@@ -82,14 +84,14 @@ def gradient(net, data, idx, most=200):
         total = total + torch.cat([v.flatten() for v in g])
     return total/len(idx)
 
-def agreement(condensed, seed):
+def agreement(made, seed):
     "Cosines of batches with their own set, in a network that has learned nothing; BatchNorm has seen the real images"
     net = blank(seed+1)
     for m in net.modules():
         if isinstance(m, torch.nn.BatchNorm2d): m.momentum = None          # the mean of what it sees
     with torch.no_grad(): net.train()(images.take(torch.arange(0, len(images), -(-len(images)//500)))[0])
     net.eval()
-    sets = {'original':images, 'condensed':training_set(condensed, test),
+    sets = {'original':images, 'condensed':training_set(made, test),
         'random subset':training_set(random(images, o.ipc, seed), test)}
     for name,data in sets.items():
         whole = gradient(net, data, torch.arange(len(data)))
@@ -102,11 +104,9 @@ net,_ = fit(blank(0), images, study.squeeze.but(epochs=o.observer_epochs), seed=
 print(f'observer: {100*accuracy(net, test):.1f} % right', flush=True)
 observer = observe(net, images, study.statistics, name=o.network)
 for seed in range(o.seeds):
-    for weight in (0., .25): sharpness(observer, weight, seed)
-condensed = synthesize(study.synthesis, images, [observer], o.ipc, seed=0)
-for seed in range(o.seeds):
-    for zeta in (1., 2.): slices(condensed, observer, zeta, seed)
-    agreement(condensed, seed)
+    made = [sharpness(observer, weight, seed) for weight in (0., .25)][-1]
+    for zeta in (1., 2.): slices(made, observer, zeta, seed)
+    agreement(made, seed)
 
 style()
 frame = pd.DataFrame(found)
