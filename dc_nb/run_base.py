@@ -244,8 +244,8 @@ def network(run:Run, name:str, training:Training, file:Path|None=None)->Stage:
     def make(job):
         net,losses = blank(run, name, seed), []
         def after(epoch, net):
-            early = kept.get(epoch)
-            if early and run.store.state(early) != 'made': _keep_network(run, job, early, net, epoch)
+            shorter = kept.get(epoch)
+            if shorter and run.store.state(shorter) != 'made': _keep_network(run, job, shorter, net, epoch)
         if file: read_weights(file, net.body)
         else:
             net,losses = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick,
