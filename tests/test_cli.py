@@ -70,6 +70,7 @@ def test_command_lines(wheel):
     assert f'{score} %' in said['evaluate'], (score, said['evaluate'])
     assert 'ok  recipe' in said['verify']
     assert not (wheel[0]/'results').exists(), 'a run writes into its own folder alone'
+    assert (wheel[0]/folder/'progress.log').exists() and not list((wheel[0]/'out').glob('progress.*')), 'so does what it says'
 
 def test_an_interrupted_run_says_one_sentence(wheel):
     "Two seconds after Ctrl-C it is over: while it imports, and while a student trains"
@@ -119,7 +120,10 @@ def test_json_everywhere(wheel):
     holds = {f'{run} --seed 7 --plan':'stage', 'list zoo':'edc-digits-ipc10', f'show {zoo}':'checksum', f'verify {zoo}':'right',
         f'export {zoo} --to npz --out z.npz':'written', run:'scores', 'publish out/latest --results r':'table'}
     for line,key in holds.items():
-        if line.startswith(('run', 'show')): said = shell(wheel, f'dc_nb {line} --json').stdout
+        if line.startswith(('run', 'show')):
+            r = shell(wheel, f'dc_nb {line} --json')
+            said = r.stdout
+            assert 'To exit' not in r.stdout + r.stderr, 'a plan ends without advice on how to leave IPython'
         else:                                                      # no kernel: this process knows how to, too
             with contextlib.chdir(wheel[0]): said = CliRunner().invoke(main, [*line.split(), '--json']).stdout
         found = json.loads(said)
@@ -145,7 +149,8 @@ def test_completion(wheel):
 def test_watching(wheel):
     "The page follows the run and stops at its end, with the images"
     r = shell(wheel, 'dc_nb run edc --watch True --ipc 2 --out seen'+QUICK)
-    text = (wheel[0]/'seen'/'watch.html').read_text()
+    page, = (wheel[0]/'seen').glob('edc-*/watch.html')
+    text = page.read_text()
     assert r.returncode == 0 and 'watch it in a browser' in r.stderr
     assert 'refresh' not in text and '<h2>Images' in text and 'all stages are made' in text
 
