@@ -154,6 +154,14 @@ def test_watching(wheel):
     assert r.returncode == 0 and 'watch it in a browser' in r.stderr
     assert 'refresh' not in text and '<h2>Images' in text and 'all stages are made' in text
 
+@pytest.mark.slow                                                  # test_opening has its plan and its rehearsal
+def test_every_size(wheel):
+    "Prefixes beside dedicated sets, with their costs; of several sets none is kept, so nothing is said of a file"
+    few = '--ipc 2 --observers convnet_d1 --observer-epochs 2 --iterations 2 --epochs 2 --student convnet_d1'
+    r = shell(wheel, f'dc_nb run sizes {few} --rivals prefix,herding')
+    assert r.returncode == 0 and 'minus dedicated' in r.stdout and 'of one EDC' in r.stdout, r.stderr
+    assert 'next:' not in r.stdout and re.search(r'^set +none$', r.stdout, re.M), r.stdout
+
 def pictures(d, sizes):
     g = np.random.default_rng(0)
     for i in range(20):
