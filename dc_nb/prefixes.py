@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass,replace
 
 import torch
-from .core import along
+from .core import Recipe,along
 from .looks import Step,look
 from .moments import Moments,group,pool,spread
+from .sets import ImageSet
 from torch import Tensor
 
 # %% ../nbs/concepts/20_prefixes.ipynb #385c3b03
@@ -71,7 +72,7 @@ def first_step(
         seen={k:pooled(k, m) for k,m in each.items()})
 
 # %% ../nbs/concepts/20_prefixes.ipynb #71526919
-def asked_twice(recipe, term:Callable)->list:
+def asked_twice(recipe:Recipe, term:Callable)->list:
     "The (weight, term) of a recipe that are this term, or a `partial` of it"
     return [(w, f) for w,f in recipe.terms if getattr(f, 'func', f) is term]
 
@@ -79,9 +80,9 @@ def asked_twice(recipe, term:Callable)->list:
 class Subset:
     "The prefixes of one batch of loop 1: whose statistics count twice, what is measured, what is held"
     def __init__(self,
-        recipe, # with a `Multisize` as its `extra`
+        recipe:Recipe, # with a `Multisize` as its `extra`
         y:Tensor, # class of each image, class by class
-        data, # the training images
+        data:ImageSet|None, # the training images
         turns:int, # steps of a round
         term:Callable # of the recipe: what the prefix is asked for once more
     ):
@@ -95,12 +96,12 @@ class Subset:
     def first(self, size:Callable)->Tensor:
         "Places in the batch of the first `size(c)` images of each class"
         return torch.cat([c*self.ipc + torch.arange(size(c)) for c in range(self.classes)])
-    def loss(self, now, step:Step, each:dict, who:int, view:Callable)->Tensor:
+    def loss(self, now:object, step:Step, each:dict, who:int, view:Callable)->Tensor:
         return subset_loss(self, now, step, each, who, view)
     def hold(self, z:Tensor)->tuple: return hold(self, z)
-    def close(self, now, held:tuple): close(self, now, held)
+    def close(self, now:object, held:tuple): close(self, now, held)
     def state(self)->dict: return dict(at=self.at, plan=self.plan.state())
-    def restore(self, state:dict, device):
+    def restore(self, state:dict, device:str|torch.device):
         self.at = state['at']
         self.plan.restore(state['plan'], device)
 
@@ -133,13 +134,13 @@ def measure_prefixes(subset:Subset, step:Step, each:dict, x:Tensor, again:Callab
         plan.look(Glance(c, mine, rows(now, c), target, layer, weights, lambda c=c: before(c)), mine)
 
 # %% ../nbs/concepts/20_prefixes.ipynb #a89004b8
-def subset_step(subset:Subset, step:Step, each:dict, running:Callable, who)->Step:
+def subset_step(subset:Subset, step:Step, each:dict, running:Callable, who:int)->Step:
     "The step of the present prefixes; each size has running estimates of its own"
     sizes = [subset.plan.size(c) for c in range(subset.classes)]
     name = '-'.join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
     return first_step(step, each, along(subset.first(sizes.__getitem__), step.y), running, f'{who}/first {name}')
 
-def subset_loss(subset:Subset, now, step:Step, each:dict, who:int, view:Callable)->Tensor:
+def subset_loss(subset:Subset, now:object, step:Step, each:dict, who:int, view:Callable)->Tensor:
     "The weighted statistics of the present prefixes of the batch `now`; the plan may measure first"
     def again(x):
         mine = {}
@@ -165,7 +166,7 @@ def put_back(subset:Subset, z:Tensor, held:tuple):
     idx,pixels = held
     if not subset.plan.drifts: z[idx] = pixels
 
-def close(subset:Subset, now, held:tuple):
+def close(subset:Subset, now:object, held:tuple):
     "The end of a step of the batch `now`; at the end of a round the plan may choose"
     put_back(subset, now.z, held)
     subset.at += 1
@@ -174,7 +175,7 @@ def close(subset:Subset, now, held:tuple):
     subset.plan.close(subset.round-1, subset)
 
 # %% ../nbs/concepts/20_prefixes.ipynb #434b7844
-def refuse_subset(recipe, ipc:int, classes:int, term:Callable):
+def refuse_subset(recipe:Recipe, ipc:int, classes:int, term:Callable):
     "ValueError for a synthesis whose prefixes could have no loss of their own"
     extra,batch = recipe.extra, recipe.batch or classes*ipc
     if not extra or not recipe.steps: return
