@@ -72,7 +72,8 @@ def notebook(name:str)->Path:
 runs = dict(edc='networks learn from all images, images are made to suit them, students judge',
     mdc='images are made whose gradients match, for every size at once; students judge',
     mtt='experts learn from all images, images are made that teach so, students judge',
-    ablation='the run of edc once for each variant of one choice; students judge')
+    ablation='the run of edc once for each variant of one choice; students judge',
+    sizes='a set of edc is cut to every size, beside sets made for each; students judge')
 
 def parameters(what:str)->dict:
     "{name: (type, default, help)} of a run's parameters, as text"

@@ -9,7 +9,6 @@ __all__ = ['CondensedSet', 'LabelFile', 'Table']
 import json,warnings
 from os import PathLike
 from dataclasses import dataclass,field,replace
-
 import numpy as np
 import torch
 from torch import Tensor

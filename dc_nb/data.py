@@ -13,22 +13,21 @@ from os import PathLike
 from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from numpy.lib import format as npy
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from .condensed import CondensedSet
 from .core import Registry,UnknownName,nearest,stream
 from .folders import held,held_back,image_folder,inside,listed
-from .sets import ImageSet,channel_stats,from_arrays,from_pairs,whole_labels
-from .sources import DataError,ImageFiles,affordable,fits,fitted,guard,square
+from .npz_images import npz_images
+from .sets import ImageSet,channel_stats,from_arrays,from_pairs
+from .sources import DataError,ImageFiles,fits,guard
 
 _all_ = ['CondensedSet', 'DataError', 'ImageFiles', 'ImageSet', 'channel_stats', 'from_arrays', 'from_pairs']
 
@@ -97,7 +96,7 @@ def reader_of(name:str|PathLike)->tuple:
     key = str(name).replace('-', '_')
     with guard(name, 'it should be a data set, a folder or a .npz file'):
         path = Path(name).expanduser()
-        reader = datasets.get(key) or (_npz if path.suffix=='.npz' else image_folder if path.is_dir() else None)
+        reader = datasets.get(key) or (npz_images if path.suffix=='.npz' else image_folder if path.is_dir() else None)
         if reader is None and ':' in key: reader = _own(key)
         near = nearest(key, datasets)
         fits(reader, f"{str(name)!r} is neither a folder, a .npz file nor one of the data sets: {near}")
@@ -166,11 +165,17 @@ def as_images(
     for k in kw: fits(k in known, f"images in memory do not take {k}; they take {', '.join(sorted(known))}")
     return _in_memory(source, split, **kw)
 
-def load(name:str|PathLike, root:str|PathLike|None=None, split:str='train', **kw)->ImageSet:
+def _short(source): return str(source) if isinstance(source, (str, os.PathLike)) else f'a {type(source).__name__}'
+
+# %% ../nbs/library/11_data.ipynb #f4f0c59d
+def load(
+    name:str|PathLike, # a data set, a folder of images or a .npz file; MODULE:FUNCTION: a data set of one's own
+    root:str|PathLike|None=None, # folder that holds a data set of a name
+    split:str='train', # 'train' or 'test'
+    **kw # options: classes, download, size, fit, in_memory, test_share, split_seed
+)->ImageSet: # the images, their labels, class names and normalisation
     "Find and read a set of images: `as_images`, mostly of a name or a path"
     return as_images(name, root, split, **kw)
-
-def _short(source): return str(source) if isinstance(source, (str, os.PathLike)) else f'a {type(source).__name__}'
 
 # %% ../nbs/library/11_data.ipynb #79a138e2
 @datasets
@@ -182,66 +187,6 @@ def digits(root:str|PathLike|None=None, split:str='train'):
     i = torch.from_numpy(train if split=='train' else test)
     return ImageSet(x[i], y[i], range(10), *channel_stats(x[torch.from_numpy(train)]), 'digits')
 
-# %% ../nbs/library/11_data.ipynb #cded7c7e
-def _header(f):
-    version = npy.read_magic(f)
-    return (npy.read_array_header_1_0 if version==(1, 0) else npy.read_array_header_2_0)(f)
-
-def _shape(shape, dtype, key, held):
-    "N, H, W, C of an array of images, or words"
-    fits(dtype==np.uint8, f"{key} must be uint8 (0..255), not {dtype}")
-    n,h,w,c = (*shape, 1) if len(shape)==3 else shape if len(shape)==4 else (0, 0, 0, 0)
-    fits(min(n, h, w, c)>0, f"{key} must be N x H x W x C or N x H x W and not empty, not {shape}")
-    fits(c in (1, 3), f"{key} must be N x H x W x C with the channels last, C 1 (gray) or 3 (RGB), not {shape}")
-    fits(n*h*w*c <= held, f"{key} claims {n*h*w*c:,} bytes, there are {held:,}")
-    return n,h,w,c
-
-# %% ../nbs/library/11_data.ipynb #8dc41381
-def _images(z, key, size=None, fit='crop'):
-    "N x C x H x W bytes of an array in an open .npz, 16 MB at a time"
-    with z.zip.open(f'{key}.npy') as f:
-        shape,by_column,dtype = _header(f)
-        n,h,w,c = _shape(shape, dtype, key, z.zip.getinfo(f'{key}.npy').file_size)
-        side = square([(h, w)], key) if size is None else (size, size)
-        affordable(n*c*side[0]*side[1], f'{key}')
-        out,step = torch.empty(n, c, *side, dtype=torch.uint8),max(1, 2**24//(h*w*c))
-        rows = BytesIO(z[key].tobytes()) if by_column else f           # stored the other way: all of it at once
-        for i in range(0, n, step):
-            raw = bytearray(rows.read(len(out[i:i+step])*h*w*c))
-            part = torch.frombuffer(raw, dtype=torch.uint8).view(-1, h, w, c).permute(0, 3, 1, 2)
-            out[i:i+step] = part if size is None else fitted(part, side, fit)
-        rows.read(1)                                                    # at its end the zip compares its own checksum
-    return out
-
-# %% ../nbs/library/11_data.ipynb #24cbd6db
-def _labels(z, key, images):
-    "The labels of an array of images in an open .npz; counted before they are read"
-    counts = []
-    for k in (images, key):
-        with z.zip.open(f'{k}.npy') as f: counts.append(_header(f)[0])
-    n,given = counts[0][0], int(np.prod(counts[1]))
-    fits(given <= n or not n, f"{key}: {given} labels for {n} images; there must be one label an image")
-    return whole_labels(z[key], key)
-
-# %% ../nbs/library/11_data.ipynb #4c162de6
-def _npz(path, split, name=None, stats=None, size=None, fit='crop'):
-    keys = 'train_images','train_labels','test_images','test_labels'
-    lack = 'is no file' if path.exists() else 'does not exist'
-    fits(path.is_file(), f"{path} {lack}; it should be a .npz with {', '.join(keys)}")
-    with guard(path, 'get it again or write it with numpy.savez'), np.load(path, allow_pickle=False) as z:
-        fits(hasattr(z, 'zip'), f"{path} is one array; it should be a .npz with {', '.join(keys)}")
-        for k in keys: fits(k in z.files, f"{k} is missing; there is {z.files}")
-        train = _labels(z, 'train_labels', 'train_images')
-        names = z['classes'].reshape(-1).tolist() if 'classes' in z.files else range(min(train.max().item()+1, 100_000))
-        n = len(names)
-        fits(train.min()>=0 and train.max()<n, f"train_labels must be in 0..{n-1}, the {n} classes")
-        if stats is None and split=='test': stats = channel_stats(_images(z, 'train_images', size, fit))
-        x,y = _images(z, f'{split}_images', size, fit),_labels(z, f'{split}_labels', f'{split}_images')
-        channels = x.shape[1] if stats is None else len(stats[0])
-        what = name or 'train_images'
-        fits(channels==x.shape[1], f"{what} has images of {channels} channels, this file of {x.shape[1]}")
-        return ImageSet(x, y, names, *(stats or channel_stats(x)), name or path.stem)
-
 # %% ../nbs/library/11_data.ipynb #030de21c
 def _torchvision(cls, part, holds, stats, root, split, download):
     name = cls.__name__.lower()
@@ -250,7 +195,7 @@ def _torchvision(cls, part, holds, stats, root, split, download):
         Path(root).expanduser().mkdir(parents=True, exist_ok=True)
         holds = '.'
     path = _root(name, root, f'{name}.npz', holds, right=f'; {hint}')
-    if path.suffix=='.npz': return _npz(path, split, name, stats)
+    if path.suffix=='.npz': return npz_images(path, split, name, stats)
     with guard(path, hint):
         raw = cls(str(Path(root).expanduser()), part, download=download)
         if cls is torchvision.datasets.SVHN:

@@ -88,7 +88,8 @@ def condense(
     made = run.main_set()
     if isinstance(method, str):                 # so a file of it can be judged; a study of one's own has no name
         known = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
-        made = replace(made, meta={**made.meta, 'method':run.p.method, 'parameters':known})
+        labels = run.study.protocol.regime
+        made = replace(made, meta={**made.meta, 'method':run.p.method, 'parameters':known, 'regime':labels})
     made.origin = (run, folder)
     return made
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from .core import Registry
-from .published_lines import Cell,Line,network_names,own_cell,registering,unsaid,varied
+from .published_lines import Cell,Line,Reason,network_names,own_cell,registering,unsaid,varied
 from .recipes import letters
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #9b4e61ea
@@ -18,7 +18,7 @@ tables = Registry('tables of EDC')
 on = registering(tables)
 
 @on('Table 1', 'Table 25', 'Section 4.1 text')
-def main(l):
+def main(l:Line)->Cell|Reason:
     "EDC, Tables 1 and 25: methods as they are"
     if l.method in ('TESLA', 'WMDD'): return unsaid(f"quoted from {l.method}'s paper; EDC prints no setting")
     if (l.method, l.dataset) == ('MTT', 'Tiny-ImageNet'):
@@ -27,7 +27,7 @@ def main(l):
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #adfe2163
 @on('Table 2')
-def across(l):
+def across(l:Line)->Cell|Reason:
     "EDC, Table 2: other students; EDC's Swin learns at a rate of its own"
     swin = l.method == 'EDC' and l.network == 'Swin-Tiny'
     return varied(own_cell(l), 'students', 'swin_tiny_patch4_window7_224, rate 0.0001') if swin else own_cell(l)
@@ -46,19 +46,19 @@ def lettered(l:Line, letter:str)->Cell:
 def _letter(l): return re.match('CONFIG ([A-G])', l.setting)[1].lower()
 
 @on('Table 23')
-def ladder(l):
+def ladder(l:Line)->Cell|Reason:
     "EDC, Fig. 1 and Table 23"
     c = lettered(l, _letter(l))
     return varied(c, 'zeta', 'zeta 1.5') if c.method in ('config_c', 'config_d') else c
 
 @on('Table 3 left', 'Table 14')
-def stretched(l):
+def stretched(l:Line)->Cell|Reason:
     "EDC, Tables 3 (left) and 14: CONFIG C with other stretches of its schedule"
     return varied(lettered(l, 'c'), 'zeta', f"zeta {l.at('zeta'):g}")
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #9715980d
 @on('Table 3 right')
-def fitted(l):
+def fitted(l:Line)->Cell|Reason:
     "EDC, Table 3 (right): schedule and batch of RDED's students, and of those of G-VBSM with real images (CONFIG B)"
     schedule = 'smoothing' if 'smoothing' in l.setting else 'cosine'
     batch = 100 if 'smaller batch' in l.setting else 1024
@@ -66,7 +66,7 @@ def fitted(l):
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #e49651ba
 @on('Table 4')
-def flat(l):
+def flat(l:Line)->Cell|Reason:
     "EDC, Table 4: the flatness term of CONFIG D, stretch 1.5"
     d = varied(lettered(l, 'd'), 'zeta', 'zeta 1.5')
     if 'no flatness' in l.setting: return varied(d, 'flatness_weight', 'weight 0')
@@ -77,35 +77,35 @@ def flat(l):
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #bb953916
 @on('Table 5')
-def additions(l):
+def additions(l:Line)->Cell|Reason:
     "EDC, Table 5: the weight of Form 1, weak augmentation, averaged weights"
     weak,ema = 'weak_aug(scale 0.5-1)=yes' in l.setting, 'ema_eval(0.99)=yes' in l.setting
     return varied(own_cell(l), 'table5', f"alpha {l.at('alpha'):g}" + ', weak'*weak + ', averaged'*ema)
 
 @on('Table 15')
-def adaptive(l):
+def adaptive(l:Line)->Cell|Reason:
     "EDC, Table 15: CONFIG F under ALRS"
     return varied(lettered(l, 'f'), 'schedule', f"alrs {l.at('gamma'):g}")
 
 @on('Table 16')
-def early(l):
+def early(l:Line)->Cell|Reason:
     "EDC, Table 16: CONFIG G under smoothing and under SSRS"
     return varied(own_cell(l), 'schedule', 'ssrs' if 'SSRS' in l.setting else 'smoothing')
 
 @on('Table 17')
-def averaged(l):
+def averaged(l:Line)->Cell|Reason:
     "EDC, Table 17: CONFIG F with averaged weights"
     return varied(lettered(l, 'f'), 'ema', f"decay {l.at('EMA rate'):g}")
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #6bf83d7a
 @on('Table 11', 'Section 4 text')
-def guided(l):
+def guided(l:Line)->Cell|Reason:
     "EDC, Table 11: five or eight observers of G-VBSM; MTT's hundred experts"
     if l.method == 'MTT': return own_cell(l)
     return varied(own_cell(l), 'backbones', '8 observers' if '8 backbones' in l.setting else '5 observers')
 
 @on('Table 12')
-def wider(l):
+def wider(l:Line)->Cell|Reason:
     "EDC, Table 12: observers of the synthesis in CONFIG C, stretch 1.5"
     c = varied(lettered(l, 'c'), 'zeta', 'zeta 1.5')
     if 'not recoverable' in l.setting: return unsaid('which observers were added cannot be read from the table')
@@ -114,7 +114,7 @@ def wider(l):
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #4836ac46
 @on('Table 13')
-def labelled(l):
+def labelled(l:Line)->Cell|Reason:
     "EDC, Table 13: labels of some of the observers"
     short = lambda name: name.split('/')[-1]
     c,told = own_cell(l), [short(network_names[n]) for n in l.setting.split(' = ')[1].split(',')]
@@ -123,29 +123,29 @@ def labelled(l):
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #0dc7918f
 @on('Table 18')
-def counted(l):
+def counted(l:Line)->Cell|Reason:
     "EDC, Table 18: steps of a synthesis in one network, judged by RDED's protocol"
     one,rded = varied(own_cell(l), 'observers', 'only resnet18'), own_cell(l, 'rded').study.protocol
     judged = replace(one, study=one.study.but(protocol=rded), variant=f'{one.variant}, judged as rded')
     return varied(judged, 'steps', f"{l.at('iterations'):g} steps")
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #4608f95f
-def smoothed(l, batch): return varied(varied(own_cell(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
+def smoothed(l:Line, batch:float)->Cell: return varied(varied(own_cell(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
 
 @on('Table 19')
-def pretrained(l):
+def pretrained(l:Line)->Cell|Reason:
     "EDC, Table 19: observers and labellers from scratch, or trained on ImageNet before"
     if 'retrained' in l.setting: return unsaid('how the eight networks were trained on ImageNet-1k is not said')
     return smoothed(l, l.at('eval batch'))
 
 @on('Table 20')
-def remembered(l):
+def remembered(l:Line)->Cell|Reason:
     "EDC, Table 20: decay of the average and batch of the student"
     c,decay = smoothed(l, l.at('batch')), l.at('EMA')
     return c if decay == .99 else varied(c, 'ema', f'decay {decay:g}')
 
 @on('Table 21')
-def scheduled(l):
+def scheduled(l:Line)->Cell|Reason:
     "EDC, Table 21: schedules of the student"
     if 'smoothing' in l.setting: return varied(own_cell(l), 'zeta', f"zeta {l.at('zeta'):g}")
     return varied(own_cell(l), 'schedule', 'multistep' + ', by 0.25'*(l.at('gamma') == .25))
@@ -157,6 +157,6 @@ unstated = {
     'Figure 4 left':'the pruning ratio, the penalty and the epochs of network slimming are not given'}
 
 @on(*unstated)
-def unclear(l):
+def unclear(l:Line)->Cell|Reason:
     "Tables whose setting is not stated at all"
     return unsaid(unstated[l.table])

@@ -70,6 +70,7 @@ class Edc(Common):
                 raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: name every network once")
         filmed(self)
 
+# %% ../nbs/experiments/07_edc_runs.ipynb #3311542f
 def filmed(p:Edc)->tuple:
     "The steps after which images are kept"
     try: steps = sorted({int(o) for o in networks(p.film)})

@@ -48,6 +48,7 @@ def observer(run:Run, name:str)->Stage:
         ceil(len(run.train)/s.batch),
         ('dc_nb.observers.observe', 'dc_nb.sets:ImageSet.take', *choices(s)), partial(probe, name=name))
 
+# %% ../nbs/experiments/25_edc_stages.ipynb #9c4c69bc
 def informed(run:Run, nets:list)->list:
     "The observers that have learned something"
     return able(nets, len(run.train.classes))
@@ -169,7 +170,7 @@ def set_at_once(run:Run, job:Job)->tuple:
     return finish(loop), start, losses, loop.history
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #eb0e616f
-def rounds(loop, n:int, enough:float=3.)->float:
+def rounds(loop, n:int, enough:float=1.)->float:
     "Seconds of one step of a loop in which `n` observers take turns: of a second round, where a first one was short"
     for _ in range(2):
         start,done = clock(), 0
@@ -183,7 +184,8 @@ def rounds(loop, n:int, enough:float=3.)->float:
 # %% ../nbs/experiments/25_edc_stages.ipynb #824018ec
 def _synthesis_time(run, name):
     s = run.study.synthesis
-    x,y = run.train.take(torch.arange(0, len(run.train), max(1, len(run.train)//500)))
+    few = min(500, max(250, 2*len(run.train.classes)))
+    x,y = run.train.take(torch.arange(0, len(run.train), max(1, len(run.train)//few)))
     few = replace(run.train, x=x, y=y)
     some = [observe(blank(run, o, 0), few, run.study.statistics.but(batch=50)) for o in run.study.observers]
     return rounds(Synthesis(s, run.train, some, run.p.ipc, 0), len(some)) if s.steps else 0.

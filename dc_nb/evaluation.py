@@ -15,14 +15,14 @@ from math import ceil,e,exp,sqrt
 
 import torch
 from .augment import crop,cutmix,flip,for_images,randaugment
-from .core import Diverged,Recipe,later,recipe,seed_of,spell
+from .core import Diverged,Objective,Recipe,later,recipe,seed_of,spell
 from .data import CondensedSet,ImageSet
 from .models import create
 from .tables import Table
 from .soft_labels import ensemble,fixed,from_table,label_bytes,mse_gt,regimes,teacher_bytes
 from .train import Fit,Training,accuracy,averaged,fit,follow,hard,multistep
 from scipy.stats import t as student_t
-from torch import Tensor,optim
+from torch import Tensor,nn,optim
 
 # %% ../nbs/library/15_evaluation.ipynb #f1785e57
 @recipe
@@ -148,7 +148,7 @@ def labelled(condensed:CondensedSet, teachers:list)->CondensedSet:
 class Watched(Fit):
     "A student's training that is seen on the way: its accuracy after some epochs, and further averages of its weights"
     def __init__(self,
-        net, data, recipe, seed, objective=hard, # as for `Fit`
+        net:nn.Module, data:ImageSet, recipe:Training, seed:int, objective:Objective=hard, # as for `Fit`
         test:ImageSet|None=None, # who is asked on the way, one image of several; None: nobody
         points:int=10, # how often, evenly over the epochs
         decays:tuple=() # of the further averages; None is the network itself

@@ -68,7 +68,7 @@ class _Conduct(_Wanted):
     engine: Literal['here','ray'] = 'here'              # what makes the stages: this process, or tasks of Ray
     # of a Ray cluster ('auto': the one of this machine); None starts a local one
     address: text|None = None
-    watch: bool = False                                 # rewrite out/watch.html while the run goes: losses, time left
+    watch: bool = False                                 # rewrite watch.html in the run's folder while it goes
 
 # %% ../nbs/experiments/05_experiments.ipynb #520e58ad
 def networks(names:str|None)->tuple: return tuple(o.strip() for o in (names or '').split(',') if o.strip())

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['budget', 'additions', 'only_smaller', 'score_of', 'of_edc', 'varied_in', 'called', 'of_ablations', 'members',
-           'of_mdc', 'of_mtt', 'measured', 'beside', 'combined', 'ledger', 'coverage', 'entry', 'as_table', 'footnote',
-           'letters_table', 'letter_step', 'letters_frame', 'letters_figure', 'keep_figure']
+           'of_mdc', 'of_mtt', 'measured', 'beside', 'combined', 'ledger', 'answers', 'coverage', 'entry', 'as_table',
+           'footnote', 'letters_table', 'letter_step', 'letters_frame', 'letters_figure', 'keep_figure']
 
 # %% ../nbs/experiments/13_ledger.ipynb #788e03ad
 import re
@@ -164,18 +164,26 @@ def ledger(paper:str, folder:str|PathLike='results')->pd.DataFrame:
     t['gap'],t['why'] = pd.to_numeric(t.ours)-t.value, [c if isinstance(c, Reason) else None for c in places]
     return t
 
+# %% ../nbs/experiments/13_ledger.ipynb #6a46163b
+def answers(t:pd.DataFrame)->list:
+    "Of each number of a `ledger`: 'run at paper scale', 'run small', 'expressible', or why it is impossible here"
+    ours,why = [{'paper':'run at paper scale', 'small run':'run small'}.get(s) for s in t.scale], list(t.why)
+    def one(i):
+        if ours[i] or why[i] is None: return ours[i] or 'expressible'
+        if why[i].kind != 'derived': return why[i].kind
+        return next((a for a in map(one, why[i].lines) if a in kinds), 'expressible')
+    return [one(i) for i in range(len(t))]
+
 # %% ../nbs/experiments/13_ledger.ipynb #9e42de99
 def coverage(t:pd.DataFrame)->str:
-    "One line: how many published numbers have one of ours beside them, could have one, and cannot"
-    paper,small = [(t.scale == s).sum() for s in ('paper', 'small run')]
-    left = t[t.ours.isna()].why
-    by = {k:sum(isinstance(o, Reason) and o.kind == k for o in left) for k in kinds}
-    cannot = ', '.join(f'{k} {n}' for k,n in by.items() if n and k != 'derived')
-    waiting = f", {by['derived']} are means and differences of others" if by['derived'] else ''
-    return (f"{len(t)} published numbers in {t.table.nunique()} tables and figures; "
-        f"{paper} have a row of ours at paper scale, {small} one of a small run; "
-        f"{left.isna().sum()} have a recipe and no row{waiting}; "
-        f"none can be had for {sum(by.values())-by['derived']} ({cannot})")
+    "One line: how many published numbers were run, could be run, and cannot"
+    n = Counter(answers(t))
+    no = {k:n[k] for k in kinds if n[k] or k == 'method not built'}
+    impossible = ', '.join(f'{k} {v}' for k,v in no.items())
+    return (f"{len(t)} published numbers in {t.table.nunique()} tables and figures: "
+        f"{n['run at paper scale']} run at paper scale, {n['run small']} run small, "
+        f"{n['expressible']} expressible (a recipe and no row yet), "
+        f"{sum(no.values())} impossible here ({impossible})")
 
 # %% ../nbs/experiments/13_ledger.ipynb #6c568554
 def entry(r:pd.Series)->str:

@@ -13,7 +13,7 @@ from functools import cache,partial
 from .augment import dsa,flip,normalised,shift
 from .core import Registry
 from .multisize import Multisize
-from .published_lines import Cell,Line,data_names,method_names,network_of,registering,unsaid,varied
+from .published_lines import Cell,Line,Reason,data_names,method_names,network_of,registering,unsaid,varied
 from .recipes import MatchingStudy,as_others,matching_study,trajectory_study
 
 # %% ../nbs/experiments/38_mdc_cells.ipynb #6a6d1448
@@ -45,13 +45,13 @@ def matched(l:Line, method:str|None=None)->Cell:
     return Cell(data, made, size, method, _matching(data, int(l.ipc), method, network_of(l)))
 
 @on('2a', '2b', '2c', '3a', '3b', '3c', '5', '7', '10a', '10b')
-def sizes(l):
+def sizes(l:Line)->Cell|Reason:
     "MDC, Tables 2, 3, 5, 7 and 10: methods as they are, in every size"
     return matched(l)
 
 # %% ../nbs/experiments/38_mdc_cells.ipynb #898219b0
 @on('4')
-def ablated(l):
+def ablated(l:Line)->Cell|Reason:
     "MDC, Table 4: the subset's loss, its choice, freezing"
     parts = ''.join(re.findall('=(.)', l.setting))
     if parts == '000': return matched(l, 'idc')
@@ -59,27 +59,27 @@ def ablated(l):
     return varied(matched(l), 'parts', {'100':'calculate', '110':'calculate, compare'}[parts])
 
 @on('6')
-def signalled(l):
+def signalled(l:Line)->Cell|Reason:
     "MDC, Table 6: what the choice of a subset looks at"
     if 'Accuracy' in l.setting: return unsaid('how the networks of 1000 epochs are trained and tested is not said')
     return varied(matched(l), 'signal', 'gradient distance') if 'Gradient' in l.setting else matched(l)
 
 # %% ../nbs/experiments/38_mdc_cells.ipynb #975fc6dd
 @on('9')
-def based(l):
+def based(l:Line)->Cell|Reason:
     "MDC, Table 9: MDC on IDC and on DREAM"
     if 'IDC' in l.setting: return matched(l)
     c = matched(l, 'dream')
     return replace(c, study=c.study.but(matching__extra=Multisize()), variant='MDC')
 
 @on('11', '12')
-def watched(l):
+def watched(l:Line)->Cell|Reason:
     "MDC, Tables 11 and 12: after each hundred rounds"
     c,rounds = matched(l), int(l.at('outer_loop'))
     if rounds == c.study.matching.rounds: return c
     return replace(c, study=c.study.but(matching__rounds=rounds), variant=f'{rounds} rounds')
 
 @on('13')
-def by_class(l):
+def by_class(l:Line)->Cell|Reason:
     "MDC, Table 13: every class chooses for itself"
     return varied(matched(l), 'classes', 'class-wise') if 'yes' in l.setting else matched(l)

@@ -8,7 +8,7 @@ __all__ = ['papers', 'data_names', 'method_names', 'network_names', 'kinds', 'un
 
 # %% ../nbs/experiments/36_published_lines.ipynb #ac524d36
 import csv,re
-from collections.abc import Callable
+from collections.abc import Callable,Mapping
 from dataclasses import dataclass,replace
 from functools import cache,partial
 from importlib.resources import files
@@ -62,7 +62,7 @@ def _fields(paper, row)->dict:
 @cache
 def _anonymous(): return {replace(l, index=-1, value=''):l for p in papers for l in lines(p)}
 
-def line_of(line)->Line:
+def line_of(line:Line|tuple|Mapping)->Line:
     "The `Line` of a row of `report.published('edc'|'mdc')`, or of (paper, index)"
     if isinstance(line, Line): return line
     if isinstance(line, tuple) and len(line) == 2: return _at(*line)

@@ -41,7 +41,7 @@ def listing(what:str)->dict:
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
 def list_(what:str, pattern:str, as_json:bool):
     """Names that can be used: recipes, datasets, models, ablations, formats, sets of the zoo; or the parameters
-    of a run (edc, mdc, mtt, ablation).
+    of a run (edc, mdc, mtt, ablation, sizes).
 
     PATTERN, such as 'resnet*', chooses among them. Any name of timm is a model, too."""
     from dc_nb.core import nearest
@@ -114,7 +114,7 @@ def ending(what:str, said:list, place:Path|None, target:Path):
     "The last lines of the terminal"
     text = columns('\n\n'.join(said)).replace('small run\n', "a small run, far below the papers' budgets\n", 1)
     yield f'{text}\nnotebook {near(target)}'
-    if place is None or what == 'ablation': return
+    if place is None or not (place/f'{place.name}.safetensors').exists(): return           # several sets: none is kept
     row = json.loads((place/'row.json').read_text())
     yield f"\n{said_alone(row)}\nnext: {own_name()} show {near(place/f'{place.name}.safetensors')}"
 
@@ -125,7 +125,8 @@ def ending(what:str, said:list, place:Path|None, target:Path):
     shell_complete=values_for)
 @click.option('--json', 'as_json', is_flag=True, help='Print the row as JSON at the end; with --plan, the plan.')
 def run(what:str, words:tuple, as_json:bool):
-    """Condense and evaluate: edc, mdc, mtt, or an ablation of edc. Interrupted, the same command goes on where it was.
+    """Condense and evaluate: edc, mdc, mtt, an ablation of edc, or edc in every size. Interrupted, the same command
+    goes on where it was.
 
     `dc_nb list edc` shows the parameters. `--plan` shows the stages and what they will cost, and stops."""
     known = parameters(what)
@@ -137,6 +138,7 @@ def run(what:str, words:tuple, as_json:bool):
     click.echo(err=True)
     said = outputs(nb)
     place = place_of(said, target)
+    if place is None: said = said[-1:]                                                     # the plan
     if as_json: return click.echo((place/'row.json').read_text() if place else json.dumps(rows_of('\n'.join(said))))
     for text in ending(what, said, place, target): click.echo(text)
 

@@ -19,9 +19,9 @@ from .augment import for_images
 from .condensed import CondensedSet
 from .core import Registry,along,drive,spell,table
 from .coresets import confidence,herding,k_center
-from .edc_runs import Edc,EdcRun,observer,synthesis
+from .edc_runs import Edc,EdcRun,brief_study,observer,synthesis
 from .evaluation import Score,paired,student as fresh_student,training_set
-from .experiments import ParameterError,families,networks,positive,text
+from .experiments import ParameterError,families,networks,positive,repeats,text
 from .recipes import named,with_regime
 from .runs import common_row,numbers,student,with_study
 from .sets import ImageSet,as_bytes
@@ -66,6 +66,8 @@ class Sizes(Edc):
     # comma-separated rows of the comparison; None: all
     rivals: text|None = None
     runs: positive = 1                                  # whole runs: observers, syntheses, students
+    ipc: positive = 5                                   # images a class of the largest set
+    seeds: repeats = 1                                  # students of each set in each run
     ceiling: Literal[False] = False
     equal_bytes: Literal[False] = False
 
@@ -86,12 +88,14 @@ class Sizes(Edc):
 @families('sizes')
 class SizesRun(EdcRun):
     "One EDC set cut to every size, beside its rivals"
-    name,parameters = 'sizes', Sizes
+    name,parameters,signs = 'sizes', Sizes, ()
+    shortened = None                                    # of a rehearsal: a study -> one of seconds
 
     def at(self, n:int)->EdcRun:
         "The run of `n` images a class: its study, its protocol"
         if n == self.p.ipc: return self
-        return with_study(self, self.planned_study(self.p.model_copy(update=dict(ipc=n))), ipc=n)
+        study = self.planned_study(self.p.model_copy(update=dict(ipc=n)))
+        return with_study(self, self.shortened(study) if self.shortened else study, ipc=n)
     def trials(self)->list:
         "One run for each seed; no two share a student"
         return [with_study(self, self.study, seed=seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
@@ -99,6 +103,11 @@ class SizesRun(EdcRun):
     @property
     def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
     def results(self)->dict: return dict(row=sizes_row(self, scores_by_size(self)))
+    def told(self, row:dict)->list: return [sizes_table(row), versus(row, 'dedicated'), cost_table(row)]
+    def brief(self, stand_in:str, stand_ins:Callable):
+        super().brief(stand_in, stand_ins)
+        self.p = self.p.model_copy(update=dict(sizes=None, runs=1))
+        self.shortened = partial(brief_study, stand_in=stand_in, stand_ins=stand_ins)
     def stages(self)->list:
         return [s for t in self.trials() for sizes in rivals_by_size(t).values() for of in sizes.values() for s in of]
 

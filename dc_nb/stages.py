@@ -123,8 +123,8 @@ class Store:
         self.folder,self.device,self.stale,self.every,self.amp = Path(folder), device, stale, every, amp
         self.folder.mkdir(parents=True, exist_ok=True)
         self.values,self.cards,self.kept,self._code = {}, {}, {}, {}
-        # {id of a planned stage: its seconds}; a function that is told how it goes
-        self.ahead,self.watch = {}, None
+        # {id of a planned stage: its seconds}; a function that is told how it goes; where log and bar are written
+        self.ahead,self.watch,self.place = {}, None, self.folder.parent
 
     def file(self, stage:Stage)->Path: return self.folder/f'{stage.id}.safetensors'
 
@@ -219,7 +219,7 @@ def _make(self:Store, stage):
     # what a killed process was writing
     for o in self.folder.glob(f'.{stage.id}*'): shutil.rmtree(o, ignore_errors=True)
     for n in stage.parts: self.get(n)
-    with self.amp(), Progress(self.folder.parent, stage.name, stage.work, self.folder/f'{stage.id}.seconds',
+    with self.amp(), Progress(self.place, stage.name, stage.work, self.folder/f'{stage.id}.seconds',
         stage.says, self.later(stage), self.watch) as tick:
         job = Job(self, stage, tick, self.code(stage))
         try: stage.make(job)
@@ -261,7 +261,7 @@ def _log(self:Store, stage, card):
 # %% ../nbs/experiments/03_stages.ipynb #4f5e2f36
 @patch
 def _add(self:Store, line):
-    with suppress(OSError), open(self.folder.parent/'progress.log', 'a') as f: f.write(f'{line}\n')
+    with suppress(OSError), open(self.place/'progress.log', 'a') as f: f.write(f'{line}\n')
 
 @patch
 def say(self:Store, line:str):

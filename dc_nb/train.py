@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['constant', 'smoothing', 'cosine', 'multistep', 'linear', 'ssrs', 'alrs', 'averaged', 'follow', 'Training',
-           'batch_parts', 'batch_view', 'batches', 'hard', 'Fit', 'fit', 'accuracy', 'silence', 'doubt']
+           'batch_parts', 'batch_view', 'batches', 'hard', 'Fit', 'fit', 'at_once', 'accuracy', 'silence', 'doubt']
 
 # %% ../nbs/library/14_train.ipynb #d551fd5e
 import inspect
 from collections.abc import Callable,Sequence
 from functools import partial
-from math import cos,pi
+from math import cos,pi,prod
+from os import PathLike
 
 import torch
 import torch.nn.functional as F
 from .augment import draw
 from .core import Diverged,Objective,Recipe,along,checksum,drive,recipe,seeded,stream
+from .sets import ImageSet
 from torch import Tensor,nn,optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel,get_ema_multi_avg_fn
@@ -135,7 +137,8 @@ def _rate(schedule, epochs, losses):
 class Fit:
     "A training run: network, average, optimizer, schedule, and where it stands"
     terms,advice = ('the loss',), 'lower the learning rate or look at the labels'
-    def __init__(self, net, data, recipe, seed, objective=hard, after=None):
+    def __init__(self, net:nn.Module, data:ImageSet, recipe:Training, seed:int, objective:Objective=hard,
+        after:Callable|None=None):
         self.net,self.data,self.recipe,self.seed,self.objective,self.after = net, data, recipe, seed, objective, after
         self.losses,self.epoch,self.i,self.total = [], 0, 0, torch.zeros(())
         self.opt = recipe.optimiser(_groups(net, recipe))
@@ -199,11 +202,11 @@ class Fit:
 # %% ../nbs/library/14_train.ipynb #90ca3f13
 def fit(
     net:nn.Module, # takes images in [0,1]; trained in place
-    data, # an `ImageSet` (or anything with `len` and `take`)
+    data:ImageSet, # or anything with `len` and `take`
     recipe:Training,
     seed:int,
     objective:Callable=hard, # (logits, x, y, idx, epoch) -> loss
-    checkpoint=None, # a path: continue from it if it is of this network, data, recipe and seed; write it now and then
+    checkpoint:str|PathLike|None=None, # a path: continue from it if it is of this network, data, recipe and seed; write it now and then
     every:float=30., # seconds between two checkpoints
     tick:Callable|None=None, # called with the loss of each step
     after:Callable|None=None # called with (epochs done, network) at the end of each epoch
@@ -212,13 +215,18 @@ def fit(
     run = drive(Fit(net, data, recipe, seed, objective, after), checkpoint, every, tick)
     return run.result, run.losses
 
+# %% ../nbs/library/14_train.ipynb #2a301771
+def at_once(data:ImageSet, most:int=500)->int:
+    "How many images of `data` make a batch that nothing is learned from: `most` up to 32 x 32 pixels, fewer of larger ones"
+    return max(1, min(most, most*3*32*32//prod(data.shape)))
+
 # %% ../nbs/library/14_train.ipynb #a93fd880
 @torch.no_grad()
-def accuracy(net:nn.Module, data, batch:int=500)->float:
-    "Share of right answers in [0,1]; `Diverged` for answers that are no numbers"
+def accuracy(net:nn.Module, data:ImageSet, batch:int=500)->float:
+    "Share of right answers in [0,1], `at_once` asked together; `Diverged` for answers that are no numbers"
     net.eval()
     right = wrong = 0
-    for idx in torch.arange(len(data)).split(batch):
+    for idx in torch.arange(len(data)).split(at_once(data, batch)):
         x,y = data.take(idx)
         logits = net(x.contiguous(memory_format=torch.channels_last))
         right,wrong = right + (logits.argmax(1) == y).sum(), wrong + (~logits.isfinite()).sum()
@@ -228,7 +236,7 @@ def accuracy(net:nn.Module, data, batch:int=500)->float:
 # %% ../nbs/library/14_train.ipynb #0c57a384
 @torch.no_grad()
 def silence(
-    data, # the images of a training to come
+    data:ImageSet, # of a training to come
     recipe:Training,
     seed:int, # of the training
     objective:Objective=hard,

@@ -89,7 +89,7 @@ def stems(results=ROOT/'results')->dict:
     return out
 
 # stem: command, for a figure that neither its files nor its name explain
-DRAWN = {}
+DRAWN = {'landscape-digits-resnet18':'python benchmarks/landscape.py'}
 # stem: what marks its row, where a later one has its name
 ROW = {'edc-cifar10-ipc10-small':dict(student='resnet18')}
 

@@ -70,6 +70,7 @@ def test_command_lines(wheel):
     assert f'{score} %' in said['evaluate'], (score, said['evaluate'])
     assert 'ok  recipe' in said['verify']
     assert not (wheel[0]/'results').exists(), 'a run writes into its own folder alone'
+    assert 'students trained' in (wheel[0]/folder/'progress.log').read_text(), 'what it said lies there, too'
 
 def test_an_interrupted_run_says_one_sentence(wheel):
     "Two seconds after Ctrl-C it is over: while it imports, and while a student trains"
@@ -119,7 +120,10 @@ def test_json_everywhere(wheel):
     holds = {f'{run} --seed 7 --plan':'stage', 'list zoo':'edc-digits-ipc10', f'show {zoo}':'checksum', f'verify {zoo}':'right',
         f'export {zoo} --to npz --out z.npz':'written', run:'scores', 'publish out/latest --results r':'table'}
     for line,key in holds.items():
-        if line.startswith(('run', 'show')): said = shell(wheel, f'dc_nb {line} --json').stdout
+        if line.startswith(('run', 'show')):
+            r = shell(wheel, f'dc_nb {line} --json')
+            said = r.stdout
+            assert 'To exit' not in r.stdout + r.stderr, 'a plan ends without advice on how to leave IPython'
         else:                                                      # no kernel: this process knows how to, too
             with contextlib.chdir(wheel[0]): said = CliRunner().invoke(main, [*line.split(), '--json']).stdout
         found = json.loads(said)
@@ -145,9 +149,18 @@ def test_completion(wheel):
 def test_watching(wheel):
     "The page follows the run and stops at its end, with the images"
     r = shell(wheel, 'dc_nb run edc --watch True --ipc 2 --out seen'+QUICK)
-    text = (wheel[0]/'seen'/'watch.html').read_text()
+    page, = (wheel[0]/'seen').glob('edc-*/watch.html')
+    text = page.read_text()
     assert r.returncode == 0 and 'watch it in a browser' in r.stderr
     assert 'refresh' not in text and '<h2>Images' in text and 'all stages are made' in text
+
+@pytest.mark.slow                                                  # test_opening has its plan and its rehearsal
+def test_every_size(wheel):
+    "Prefixes beside dedicated sets, with their costs; of several sets none is kept, so nothing is said of a file"
+    few = '--ipc 2 --observers convnet_d1 --observer-epochs 2 --iterations 2 --epochs 2 --student convnet_d1'
+    r = shell(wheel, f'dc_nb run sizes {few} --rivals prefix,herding')
+    assert r.returncode == 0 and 'minus dedicated' in r.stdout and 'of one EDC' in r.stdout, r.stderr
+    assert 'next:' not in r.stdout and re.search(r'^set +none$', r.stdout, re.M), r.stdout
 
 def pictures(d, sizes):
     g = np.random.default_rng(0)

@@ -111,7 +111,7 @@ def test_photographs_of_several_sizes(tmp_path):
         assert small.x.shape[-1] == how['size'] and small.names == ['dark', 'light']
     assert len(small.origin[0].test) == 16, 'two fifths'
 
-@pytest.mark.parametrize('name', ['ImageSet', 'evaluate', 'Protocol', 'Study', 'create', 'fit', 'observe', 'synthesize', 'match_gradients'])
+@pytest.mark.parametrize('name', ['load', 'ImageSet', 'evaluate', 'Protocol', 'Study', 'create', 'fit', 'observe', 'synthesize', 'match_gradients'])
 def test_help_explains_what_is_offered(name):
     import dc_nb
     shown = pydoc.render_doc(getattr(dc_nb, name), renderer=pydoc.plaintext)
@@ -151,3 +151,13 @@ def test_an_observer_at_chance_is_left_out(capsys):
     finally:
         for k in ('blind', 'blind_too'):
             if k in models: del models[k]
+
+def test_a_saved_set_is_judged_with_the_labels_that_it_was_made_for(tmp_path, monkeypatch):
+    "By the terminal, too: teachers of the cache are asked, where Python had asked them"
+    from click.testing import CliRunner
+    from dc_nb.cli import main
+    monkeypatch.chdir(tmp_path)
+    small = condense('digits', ipc=1, out='out', **TINY)
+    small.save('one.safetensors')
+    r = CliRunner().invoke(main, 'evaluate one.safetensors --seeds 1'.split(), prog_name='dc_nb')
+    assert r.exit_code == 0 and f'{small.evaluate(seeds=1).set}' in r.output and 'live labels' in r.output, r.output

@@ -141,6 +141,12 @@ def test_batches_of_a_synthesis_are_made_side_by_side(tmp_path, joined, alone):
 
 MOMENTS = int(os.environ.get('DC_NB_LOST', 0))
 
+def noted(*moment):
+    "A line of lost_workers.csv: number, kind of run, seconds after the first file, whether a worker was at work and lost, same bytes"
+    table = Path(__file__).with_name('lost_workers.csv')
+    new = not table.exists()
+    with table.open('a') as f: f.write('i,kind,moment,hit,same\n'*new + ','.join(map(str, moment)) + '\n')
+
 @pytest.mark.skipif(not MOMENTS, reason='DC_NB_LOST=20 loses 20 workers at random moments; lost_workers.csv keeps what came of it')
 @pytest.mark.parametrize('i', range(MOMENTS))
 def test_a_worker_lost_at_any_moment(tmp_path, joined, alone, i):
@@ -155,7 +161,7 @@ def test_a_worker_lost_at_any_moment(tmp_path, joined, alone, i):
     end = meanwhile(kill, tmp_path, '*')
     make_all(a_run(tmp_path, kind), 'ray')
     hit,same = bool(end()), content(tmp_path) == alone(kind)
-    with Path(__file__).with_name('lost_workers.csv').open('a') as f: f.write(f'{i},{kind},{moment:.2f},{hit},{same}\n')      # moment, seconds, hit, same bytes
+    noted(i, kind, f'{moment:.2f}', hit, same)
     assert same
 
 def test_a_lost_machine(tmp_path, joined, alone):

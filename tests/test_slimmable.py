@@ -45,3 +45,17 @@ def test_slimming_sees_the_set_alone():
     small = slim(recipe, whole, 0)[1]
     assert small.meta['member'] == 'SDC, our reading, 1' and small.meta['source'] != whole.meta['source']
     assert torch.equal(small.x, slim(recipe, CondensedSet(whole.x.clone(), meta=whole.meta | dict(source='elsewhere')), 0)[1].x)
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 6), st.integers(3, 9), seeds)
+def test_the_order_in_its_plain_form(n, dim, seed):
+    "In float64: each next image is the one with which a least-squares fit of all images leaves the least"
+    x = torch.randn(n, dim, generator=gen(seed), dtype=torch.float64)
+    order = by_significance(x).tolist()
+    def left(chosen):
+        basis = x[chosen].T
+        return float((x.T - basis @ torch.linalg.lstsq(basis, x.T).solution).square().sum())
+    for k in range(1, min(n, dim)):
+        others = [left(order[:k-1] + [c]) for c in range(n) if c not in order[:k-1]]
+        assert left(order[:k]) <= min(others) + 1e-9
+        assert abs(left(order[:k])/float(x.square().sum()) - left_out(x[order], k)) < 1e-9
