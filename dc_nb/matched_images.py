@@ -108,7 +108,7 @@ class Plan:
     def look(self, sight:Sight, x:Tensor): "`x`: the stored images of the class, ipc x C x H x W in [0,1]"
     def close(self, round:int, m:'StoredImages'): "`m.x`: the images of the set, classes x ipc x C x H x W"
     def state(self)->dict: return {}        # nested tensors, numbers and words
-    def restore(self, state:dict, device): "Stand where `state` was taken, tensors on `device`"
+    def restore(self, state:dict, device:str|torch.device): "Stand where `state` was taken, tensors on `device`"
 
 # %% ../nbs/concepts/22_matched_images.ipynb #09ae9526
 @recipe

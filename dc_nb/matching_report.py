@@ -149,8 +149,9 @@ def sizes_panel(ax:Axes, r:dict):
         y = [by[str(n)] for n in r['sizes']]
         ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y],
             fmt='o-' if k in _colours else 'o--', ms=3, lw=1.2, c=colour[k], label=k)
-    for k,by in mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc')).items():
-        ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
+    printed = mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc'))
+    for k,by in printed.items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
+    if printed: ax.plot([], [], ':', c='.3', lw=1, label='published')
     ax.set(xlabel='images a class', ylabel='accuracy, %')
     ax.legend(fontsize=7)
 
@@ -160,19 +161,24 @@ def time_panel(ax:Axes, r:dict):
     for k,points in r['curve'].items():
         ax.plot([t/60 for t,_ in points], [100*a for _,a in points], 'o-', ms=3, c=_colours[k], label=k)
     ax.set(xlabel='condensation, minutes', ylabel='average accuracy, %')
+    ax.legend(fontsize=7)
 
 def choice_panel(ax:Axes, r:dict):
     "MDC's choice in every round (its Fig. 6)"
     for i,(name,c) in enumerate((('most learnable', 'C1'), ('frozen', 'C2'))):
         ax.step(range(1, len(r['chosen'])+1), [o[i] for o in r['chosen']], where='mid', c=c, label=name)
-    ax.set(xlabel='round', ylabel='images', ylim=(-.2, r['ipc']),
+    n = len(r['chosen'])
+    ax.set(xlabel='round', ylabel='images', ylim=(-.2, r['ipc']), xticks=range(1, n+1, -(-n//6)),
         yticks=range(0, r['ipc']+1, -(-r['ipc']//5)))
     ax.legend(fontsize=7)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #4912b6e1
 def _row_of(panels:list, r:dict):
-    fig,axs = plt.subplots(1, len(panels), figsize=(3.2*len(panels)+.4, 2.6), layout='constrained', squeeze=False)
-    for ax,panel in zip(axs[0], panels): panel(ax, r)
+    "Up to three panels in a row: more would be too small to read"
+    down,across = -(-len(panels)//3), min(3, len(panels))
+    fig,axs = plt.subplots(down, across, figsize=(3.2*across+.4, 2.6*down), layout='constrained', squeeze=False)
+    for ax,panel in zip(axs.flat, panels): panel(ax, r)
+    for ax in axs.flat[len(panels):]: ax.remove()
     return fig
 
 def size_figure(r:dict):
@@ -188,7 +194,7 @@ def rounds_panel(ax:Axes, r:dict):
             ax.plot([at for at,_ in points], [100*by[str(n)] for _,by in points], '-' if k == 'MDC' else '--', lw=1.2,
                 marker='o', ms=2.5, c=shade(.9*i/max(1, len(r['sizes'])-1)), label=f'{n}' if k == 'MDC' else None)
     ax.set(xlabel='round', ylabel='accuracy, %')
-    ax.legend(fontsize=6, title='images', title_fontsize=6, ncols=2)
+    ax.legend(fontsize=7, title='images; C is dashed', title_fontsize=7, ncols=2)
 
 def rounds_table(r:dict)->str:
     "The same as Markdown, with the mean over the sizes (MDC, Tables 11 and 12); '' for a row without it"
@@ -226,7 +232,9 @@ def choices_panel(ax:plt.Axes, r:dict):
     choices = [o for o in r['seen'] if o['rates']]
     shown = ax.imshow([o['sizes'] for o in choices], cmap='viridis', vmin=1, vmax=r['ipc'], aspect='auto')
     ax.figure.colorbar(shown, ax=ax, label='images n')
-    ax.set(xlabel='class', ylabel='round', yticks=range(len(choices)), yticklabels=[o['round'] for o in choices])
+    n = len(choices[0]['sizes'])
+    ax.set(xlabel='class', xticks=range(0, n, -(-n//10)), ylabel='round',
+        yticks=range(len(choices)), yticklabels=[o['round'] for o in choices])
 
 
 # %% ../nbs/experiments/11_matching_report.ipynb #b047d7a1

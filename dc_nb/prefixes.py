@@ -9,7 +9,6 @@ __all__ = ['prefix_moments', 'Glance', 'statistics', 'first_step', 'asked_twice'
 # %% ../nbs/concepts/20_prefixes.ipynb #97964463
 from collections.abc import Callable
 from dataclasses import dataclass,replace
-from typing import Any
 
 import torch
 from .core import Recipe,along
@@ -83,7 +82,7 @@ class Subset:
     def __init__(self,
         recipe:Recipe, # with a `Multisize` as its `extra`
         y:Tensor, # class of each image, class by class
-        data:ImageSet, # for training
+        data:ImageSet|None, # the training images
         turns:int, # steps of a round
         term:Callable # of the recipe: what the prefix is asked for once more
     ):
@@ -97,10 +96,10 @@ class Subset:
     def first(self, size:Callable)->Tensor:
         "Places in the batch of the first `size(c)` images of each class"
         return torch.cat([c*self.ipc + torch.arange(size(c)) for c in range(self.classes)])
-    def loss(self, now:Any, step:Step, each:dict, who:int, view:Callable)->Tensor:
+    def loss(self, now:object, step:Step, each:dict, who:int, view:Callable)->Tensor:
         return subset_loss(self, now, step, each, who, view)
     def hold(self, z:Tensor)->tuple: return hold(self, z)
-    def close(self, now:Any, held:tuple): close(self, now, held)
+    def close(self, now:object, held:tuple): close(self, now, held)
     def state(self)->dict: return dict(at=self.at, plan=self.plan.state())
     def restore(self, state:dict, device:str|torch.device):
         self.at = state['at']
@@ -141,7 +140,7 @@ def subset_step(subset:Subset, step:Step, each:dict, running:Callable, who:int)-
     name = '-'.join(map(str, sizes if len(set(sizes)) > 1 else sizes[:1]))
     return first_step(step, each, along(subset.first(sizes.__getitem__), step.y), running, f'{who}/first {name}')
 
-def subset_loss(subset:Subset, now:Any, step:Step, each:dict, who:int, view:Callable)->Tensor:
+def subset_loss(subset:Subset, now:object, step:Step, each:dict, who:int, view:Callable)->Tensor:
     "The weighted statistics of the present prefixes of the batch `now`; the plan may measure first"
     def again(x):
         mine = {}
@@ -167,7 +166,7 @@ def put_back(subset:Subset, z:Tensor, held:tuple):
     idx,pixels = held
     if not subset.plan.drifts: z[idx] = pixels
 
-def close(subset:Subset, now:Any, held:tuple):
+def close(subset:Subset, now:object, held:tuple):
     "The end of a step of the batch `now`; at the end of a round the plan may choose"
     put_back(subset, now.z, held)
     subset.at += 1

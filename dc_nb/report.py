@@ -175,13 +175,14 @@ def loss_curves(
     observers:Sequence[str]=('all',) # that took turns
 ):
     "One panel for each term, one line for each observer; a logarithmic axis where values span a factor of 20"
-    fig,axs = plt.subplots(1, len(names), figsize=(3.1*len(names), 2.5), layout='constrained', squeeze=False)
+    fig,axs = plt.subplots(1, len(names), figsize=(3.1*len(names), 2.7), layout='constrained', squeeze=False)
     for ax,loss,name,w in zip(axs[0], losses.T, names, weights):
         for k,o in enumerate(observers):
             ax.plot(range(k, len(loss), len(observers)), loss[k::len(observers)], lw=1.2, label=o)
         ax.set(title=f'{name}, weight {w:g}', xlabel='step',
             yscale='log' if loss.min() > 0 and loss.max() > 20*loss.min() else 'linear')
-    axs[0,0].legend(fontsize=7)
+    key = axs[0,0].get_legend_handles_labels()
+    fig.legend(*key, fontsize=8, ncols=4, loc='outside lower center')         # no line is under it
     return fig
 
 # %% ../nbs/experiments/10_report.ipynb #56b69cc2
@@ -199,7 +200,7 @@ def epochs_figure(
         label = f"{k}, mean of {r['scores'][k]['n']}" if k in r['scores'] else k
         ax.plot(epochs, [100*a for a in shares], marker=mark, ms=3, lw=1.2, label=label)
     if published is not None: ax.axhline(published, ls=':', c='gray', label=f'published: {published:g} %')
-    ax.set(xlabel='epoch of the student', ylabel='accuracy, % (part of the test images)',
+    ax.set(xlabel='epoch of the student', ylabel='accuracy on a part\nof the test images, %',
         title=f"{_datasets.get(r['dataset'], r['dataset'])}, IPC {r['ipc']}, {r['student']} ({r['scale']})")
     ax.legend(fontsize=7)
     return fig

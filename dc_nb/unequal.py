@@ -63,6 +63,7 @@ class Unequal(Synthesis):
         self.parts = torch.arange(len(self.x)).split(recipe.batch or len(self.x))
         self.open()
 
+# %% ../nbs/concepts/21_unequal.ipynb #d2d5d079
 def synthesize_unequal(
     recipe:SynthesisRecipe,
     images:ImageSet, # the training images

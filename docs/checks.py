@@ -8,23 +8,31 @@ from urllib.parse import unquote, urlsplit
 LARGEST = 3_000_000         # bytes of a page
 LOADS = dict.fromkeys(('script', 'img', 'iframe', 'source', 'video', 'audio', 'embed'), 'src')
 LOADS |= dict(object='data', image='href', use='href')
+EMPTY = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track', 'wbr'}
+CODE = {'code', 'pre', 'script', 'style', 'kbd', 'title', 'textarea'}
+RAW = re.compile(r'\$.{,40}|\\[a-zA-Z]{2,}.{,40}')     # a formula that a reader would see as TeX
 POINTS = {'canonical', 'alternate', 'search', 'index', 'next', 'prev', 'author', 'help'}    # a <link> that loads nothing
 
 class Page(HTMLParser):
     "Anchors of a page, its links, and what a browser loads to show it"
     def __init__(self, text):
         super().__init__()
-        self.ids,self.links,self.loads,self.styles = set(), [], [], []
+        self.ids,self.links,self.loads,self.styles,self.raw,self.quiet = set(), [], [], [], [], []
         self.feed(text)
         self.styles += re.findall(r'<style[^>]*>(.*?)</style>', text, re.S)
     def handle_starttag(self, tag, attrs):
         a = {k:v or '' for k,v in attrs}
+        if tag not in EMPTY: self.quiet.append(tag in CODE or 'math' in a.get('class', '').split())
         self.ids.update(v for k,v in a.items() if k == 'id' or k == 'name' and tag == 'a')
         if tag == 'a' and 'href' in a: self.links.append(a['href'])
         if tag == 'link' and not POINTS & set(a.get('rel', '').split()): self.loads.append(a.get('href', ''))
         if a.get(LOADS.get(tag)): self.loads.append(a[LOADS[tag]])
         if tag == 'img' and 'srcset' in a: self.loads += [o.split()[0] for o in a['srcset'].split(',')]
         if 'style' in a: self.styles.append(a['style'])
+    def handle_endtag(self, tag):
+        if tag not in EMPTY and self.quiet: self.quiet.pop()
+    def handle_data(self, data):
+        if not any(self.quiet): self.raw += RAW.findall(data)
 
 def outside(url)->bool: return url.startswith('//') or urlsplit(url).scheme in ('http', 'https', 'ftp')
 
@@ -39,6 +47,7 @@ def problems(site)->list:
         for url in p.loads + [u for s in p.styles for u in css_urls(s)]:
             if outside(url): out.append(f"{name}: loads {url} from another host")
             elif fault := broken(url, f, site, pages): out.append(f"{name}: loads {url}, {fault}")
+        for tex in p.raw[:3]: out.append(f"{name}: shows the formula {tex!r} as it was typed")
         for url in p.links:
             fault = '' if outside(url) else broken(url, f, site, pages)
             if fault: out.append(f"{name}: links to {url}, {fault}")

@@ -132,7 +132,8 @@ def heading(f)->str:
     what = dict(edc='start and result', mdc='accuracy by size').get(kind, '')
     if family and kind != 'letters': what = family
     if f['part'] == 'images': what = 'the images'
-    return ', '.join(filter(None, [what[:1].upper()+what[1:], nice(r['dataset']), f"{r['ipc']} images a class"]))
+    title = ', '.join(filter(None, [what, nice(r['dataset']), f"{r['ipc']} image{'s'*(r['ipc'] > 1)} a class"]))
+    return title[:1].upper()+title[1:]
 
 def told(f)->str:
     "Scale, number of runs and students, machine, commit: what a reader must know of the numbers"
@@ -141,7 +142,8 @@ def told(f)->str:
     def many(n, what): return f"{n} {what}{'s'*(n > 1)}" if n else None
     runs = f"{many(r['runs'], 'run')} of {many(r['seeds'], 'student')}" if 'runs' in r else many(students(r), 'student')
     words = dict(student='student `{}`', regime='{} labels', machine='{}', commit='commit `{:.7}`')
-    return ', '.join(filter(None, [r.get('scale'), runs, *(w.format(r[k]) for k,w in words.items() if r.get(k))]))
+    said = r | dict(machine=plain_machine(r.get('machine') or ''))
+    return ', '.join(filter(None, [r.get('scale'), runs, *(w.format(said[k]) for k,w in words.items() if said.get(k))]))
 
 def about(f, docs)->str:
     "One sentence on what a figure asks"
@@ -186,7 +188,9 @@ def clock(seconds)->str:
     if seconds < 90: return f'{seconds:.0f}\N{NO-BREAK SPACE}s'
     return f'{seconds/60:.0f}\N{NO-BREAK SPACE}min' if seconds < 5400 else f'{seconds/3600:.1f}\N{NO-BREAK SPACE}h'
 
-def plain_machine(m)->str: return re.sub(r'\(R\)|\(TM\)| Processor| CPU', '', m)
+def plain_machine(m)->str:
+    "A processor's name without its trademarks"
+    return re.sub(r'\b1 threads', '1 thread', re.sub(r'\(R\)|\(TM\)| Processor| CPU', '', m))
 
 def hours(results, say)->str:
     "What runs took, from their rows: the last of each kind"
@@ -222,4 +226,7 @@ def terminal(main, name='dc_nb')->str:
         for k,sub in sorted(getattr(c, 'commands', {}).items()): yield from one(sub, f'{path} {k}')
     return '\n'.join(["# Every command\n\n> What `--help` says, on one page.\n", *one(main, name)])
 
-def escape(t)->str: return re.sub(r'(?<!`)([<>\[\]*_$])(?![^`]*`)', r'\\\1', t)
+def escape(t)->str:
+    "A text of the terminal as Markdown: signs stay signs, and what is typed stays as it is typed"
+    typed = re.sub(r'(?<![`\w-])--[a-z][\w-]*|eval "[^"]*"', r'`\g<0>`', t)
+    return re.sub(r'(?<!`)([<>\[\]*_$])(?![^`]*`)', r'\\\1', typed)

@@ -99,7 +99,7 @@ def door_pages(pages, books, house, modules, root):
     index = next((b for b in books if b.slug == 'index'), books[0])
     tour = next((b for b in books if b.slug == 'tour'), None)
     rooms = toctree(['Read <read>', 'Run <run>', 'Use <use>', 'Gallery <gallery>'])
-    start = f"**New here?** [{tour.title}](/{tour.docname}.ipynb) takes ten minutes." if tour else ''
+    start = f"**New here?** Begin with [{lower(tour.title)}](/{tour.docname}.ipynb)." if tour else ''
     write(pages/'index.md', filled('index.md', start=start, results=f'/{index.docname}.ipynb', toctree=rooms))
     write(pages/'read.md', filled('read.md', start=start, groups=grouped(house['read'])))
     takes = [b for g in house['run'].values() for b in g if commands.parameters(b)]

@@ -210,8 +210,10 @@ def parsed(source:str):
     except SyntaxError: return None
 
 def only_imports(source:str)->bool:
+    "Whether a cell imports names, or hands them on (`_all_`), and does nothing else"
+    def one(o): return isinstance(o, (ast.Import, ast.ImportFrom)) or ast.unparse(o).startswith('_all_ = ')
     tree = parsed(source)
-    return bool(tree and tree.body) and all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in tree.body)
+    return bool(tree and tree.body) and all(map(one, tree.body))
 
 def defined(source:str)->list:
     "Names that a cell defines: functions, classes, values, and Class.method for patched methods"
@@ -285,7 +287,8 @@ def staged(book:Notebook, links:Links, names:Names)->dict:
             titled = True
         cells += new
     if not titled: cells.insert(0, markdown(f'# {book.title}\n\n{under_title(book, links.git)}'))
-    return dict(cells=cells, metadata=book.metadata, nbformat=4, nbformat_minor=5)
+    about = {k:v for k,v in book.metadata.items() if k != 'widgets'}         # they would load scripts from another host
+    return dict(cells=cells, metadata=about, nbformat=4, nbformat_minor=5)
 
 def split_title(source, line)->list:
     "The title cell with `line` after the title and its block quote"

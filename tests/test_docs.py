@@ -51,6 +51,7 @@ def test_directives_and_definitions():
     assert directives('#| export\n#| eval: false\nx = 1\n#| no') == ({'export':None, 'eval':'false'}, 'x = 1\n#| no')
     assert only_imports('import a\nfrom b import c')
     assert not only_imports('import a\na.b()') and not only_imports('%time x')
+    assert only_imports("import a\n_all_ = ['b']") and not only_imports("import a\n__all__ = a.b()")
     assert defined('x = 1\n%magic') == []
     source = 'class A(B):\n  def f(self): pass\n@patch(as_prop=True)\ndef g(self:A): pass\nh,i = 1,2\nj:int = 3'
     assert defined(source) == ['A', 'A.f', 'A.g', 'h', 'i', 'j']
@@ -77,6 +78,12 @@ def test_a_folded_cell_says_what_it_is():
     cells,_ = page(code('#| default_exp toy'), md('# Toy'), code('#| export\nimport os'), code('def f(): pass', tags=['hide-input']))
     said = {''.join(c['source']):c['metadata'].get('mystnb', {}).get('code_prompt_show') for c in cells}
     assert said['import os'] is None and said['def f(): pass'] == 'Code'
+
+def test_a_page_keeps_no_state_of_widgets():
+    "It would make Sphinx load scripts from another host"
+    b = book('1_toy.ipynb', md('# Toy'))
+    b.metadata = dict(kernelspec=dict(name='python3'), widgets=dict(a=1))
+    assert staged(b, Links([b], 'https://git'), Names({}))['metadata'] == dict(kernelspec=dict(name='python3'))
 
 # --- links
 
@@ -245,6 +252,9 @@ def test_every_figure_has_a_command_that_can_run():
     for f in figures:
         said = f['ran'] or f['drawn']
         if said.startswith('make'): continue
+        if said.startswith('python '):                                              # a script of its own
+            assert (ROOT/said.split()[1]).exists(), said
+            continue
         what,*pairs = said.removeprefix('dc_nb run ').split(' -p ')
         p = check(dict(o.split(' ', 1) for o in pairs), dict(edc=Edc, mdc=Mdc, ablation=Ablation)[what])
         assert (p.dataset, p.ipc) == (f['row']['dataset'], f['row']['ipc']), said
@@ -276,6 +286,8 @@ def test_every_command_of_the_terminal_is_on_its_page():
         assert f'## dc_nb {k}\n' in text
         for p in c.params:
             if p.param_type_name == 'option': assert p.opts[0] in text
+    assert commands.escape('for --weights FOLDER: eval "$(a b)"') == 'for `--weights` FOLDER: `eval "$(a b)"`'
+    assert commands.escape('`--json` a_b') == r'`--json` a\_b'
 
 def test_sets_of_the_zoo_have_pages(tmp_path, monkeypatch):
     cs = CondensedSet(torch.rand(2, 2, 1, 4, 4))
@@ -299,6 +311,8 @@ FAULTS = {
     'loads //x.org/a.css from another host':'<link rel="stylesheet" href="//x.org/a.css">',
     'loads https://x.org/a.woff from another host':'<style>@font-face{src:url("https://x.org/a.woff")}</style>',
     'loads a.png, which is not there':'<img src="a.png">',
+    'as it was typed':'<p>For all $x < 1$, <code>$y</code></p>',
+    "the formula '\\\\frac":'<p>with \\frac12</p>',
     'at most 3,000,000':'x'*3_000_001}
 
 @pytest.mark.parametrize('says', FAULTS)
@@ -311,7 +325,8 @@ def test_a_good_site_has_no_fault(tmp_path):
     (tmp_path/'a').mkdir()
     (tmp_path/'a'/'index.html').write_text('<p id="x"><a href="../index.html#y">up</a><a href="https://x.org">out</a>')
     quiet = '<img src="data:image/png;base64,AA"><link rel="canonical" href="https://x.org">'
-    (tmp_path/'index.html').write_text(f'<p id="y"><a href="a/#x">down</a>{quiet}')
+    code = '<code>$HOME</code><span class="math">\\(\\frac12\\)</span><br><pre>\\alpha</pre>'
+    (tmp_path/'index.html').write_text(f'<p id="y"><a href="a/#x">down</a>{quiet}{code}')
     assert checks.problems(tmp_path) == []
 
 # --- the built site
@@ -359,6 +374,9 @@ def address(site):
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
 
+CUT = '''() => [...document.querySelectorAll('div.cell_output pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.textContent.slice(0, 60))'''
+
 @pytest.mark.slow
 @pytest.mark.parametrize('width', [1280, 390])
 def test_every_page_fits_the_screen(site, browser, address, width):
@@ -377,6 +395,7 @@ def test_every_page_fits_the_screen(site, browser, address, width):
         formulas = f"{seen['math']} formulas, {seen['set']} set, {seen['wrong']} wrong"
         if seen['wrong'] or seen['set'] < seen['math']: bad.append(formulas)
         if name.startswith(('nbs/', 'api/')) and seen['theme'] != scheme: bad.append(f'not {scheme}')
+        if width == 1280: bad += [f'an output is cut: {o}' for o in tab.evaluate(CUT)]
         if bad: faults[name] = bad
         wrong.clear()
     assert not faults, json.dumps(faults, indent=1)

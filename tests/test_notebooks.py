@@ -16,6 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LINES,COLUMNS,PICTURES,BYTES = 20, 120, 2, 3_000_000
 SHORT,SHOWN = .9, .8
+LITTER = re.compile(r"\[?Text\(|\[?<matplotlib|\[<|Sequential\(\n|<contextlib|<generator")
+# to be mended by whoever edits them next: may only get shorter
+WAITING = {'concepts/17_trajectory_matching.ipynb', 'experiments/34_search.ipynb'}
 
 class Cell:
     "A cell: its place, its directives, and the lines without them"
@@ -90,9 +93,17 @@ class Book:
         return broken + [c for c in self.code if c.shows and not c.outputs and not c.has('eval') and not c.has('hide')]
 
     @property
+    def littered(self)->list:
+        "Cells whose last expression was not meant to be shown: a text object of a plot, a whole network"
+        def said(c): return [''.join(o.get('data', {}).get('text/plain', '')) for o in c.outputs if 'data' in o]
+        return [c for c in self.code if any(LITTER.match(o) for o in said(c))]
+
+    @property
     def pictures(self)->int: return sum(c.pictures for c in self.cells)
     @property
     def text(self)->str: return '\n'.join('\n'.join(c.lines) for c in self.cells if c.kind == 'markdown')
+    @property
+    def formulas(self)->list: return re.findall(r'\$[^$]+\$', self.text)
     @property
     def opening(self)->str:
         return next(('\n'.join(c.lines) for c in self.cells if c.kind == 'markdown'), '')
@@ -147,6 +158,15 @@ def test_a_notebook_is_small(book): assert book.path.stat().st_size < BYTES
 @each
 def test_committed_notebooks_are_executed(book): assert not book.silent, places(book.silent)
 
+@each
+def test_nothing_lies_about(book): assert not book.littered or book.name in WAITING, places(book.littered)
+
+@each
+def test_a_formula_has_single_backslashes(book):
+    "Two of them end a line, and the name behind them is shown as letters"
+    doubled = [o for o in book.formulas if re.search(r'\\\\[a-zA-Z]{2}', o) and r'\begin' not in o]
+    assert not doubled or book.name in WAITING, doubled
+
 # --- cells that go into the library
 
 def test_ideas_are_short_and_shown():
@@ -167,6 +187,8 @@ def test_a_concept_says_where_it_stands(book):
 def test_a_concept_ends_with_something_to_change(book):
     at = [c.at for c in book.cells if c.kind == 'markdown' and re.search(r'^## Change it$', '\n'.join(c.lines), re.M)]
     assert len(at) == 1 and at[0] >= len(book.cells)-4, f'## Change it in {at} of {len(book.cells)} cells'
+    lines = sum(c.size for c in book.code if c.at > at[0] and not c.has('hide'))
+    assert lines or book.name in WAITING, 'no lines that can be changed'
 
 @each_concept
 def test_a_concept_has_pictures(book): assert book.pictures >= PICTURES
