@@ -89,7 +89,9 @@ def stems(results=ROOT/'results')->dict:
     return out
 
 # stem: command, for a figure that neither its files nor its name explain
-DRAWN = {'landscape-digits-resnet18':'python benchmarks/landscape.py'}
+DRAWN = {'landscape-digits-resnet18':'python benchmarks/landscape.py',
+    'mdc-classes-digits-ipc3-images':'dc_nb run mdc -p ipc 3 -p rounds 8 -p compare A,C,MDC -p ablation classes -p curve 3 '
+        '-p draw A1,C,MDC -p seeds 2'}
 # stem: what marks its row, where a later one has its name
 ROW = {'edc-cifar10-ipc10-small':dict(student='resnet18')}
 
