@@ -59,6 +59,7 @@ def _labels(z, key, images):
 
 # %% ../nbs/library/33_npz_images.ipynb #6b3e6ac3
 _keys = 'train_images', 'train_labels', 'test_images', 'test_labels'
+_right = f"a .npz with {', '.join(_keys)}"
 
 def _names(z):
     "Class names of an open .npz, or their numbers; all four arrays are there, and the training labels fit"
@@ -79,13 +80,13 @@ def npz_images(
     fit:str='crop' # how they get that size
 )->ImageSet:
     "The images of one part of a .npz; `DataError` for anything else"
-    lack = 'is no file' if path.exists() else 'does not exist'
-    fits(path.is_file(), f"{path} {lack}; it should be a .npz with {', '.join(_keys)}")
+    fits(path.is_file(), f"{path} {'is no file' if path.exists() else 'does not exist'}; it should be {_right}")
     with guard(path, 'get it again or write it with numpy.savez'), np.load(path, allow_pickle=False) as z:
-        fits(hasattr(z, 'zip'), f"{path} is one array; it should be a .npz with {', '.join(_keys)}")
+        fits(hasattr(z, 'zip'), f"{path} is one array; it should be {_right}")
         names = _names(z)
         if stats is None and split=='test': stats = channel_stats(_images(z, 'train_images', size, fit))
         x,y = _images(z, f'{split}_images', size, fit),_labels(z, f'{split}_labels', f'{split}_images')
         channels = x.shape[1] if stats is None else len(stats[0])
-        fits(channels==x.shape[1], f"{name or 'train_images'} has images of {channels} channels, this file of {x.shape[1]}")
+        fits(channels==x.shape[1],
+            f"{name or 'train_images'} has images of {channels} channels, this file of {x.shape[1]}")
         return ImageSet(x, y, names, *(stats or channel_stats(x)), name or path.stem)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['early', 'set_precision', 'Run', 'with_study', 'vacant', 'enough_images', 'fit_disk', 'plain_name', 'weight_file',
-           'read_weights', 'blank', 'write_weights', 'noted', 'saturated', 'doubts', 'sound', 'network', 'clock',
-           'timed', 'step_time', 'weight_bytes', 'data_of', 'data_stamp', 'file_stats', 'sized']
+           'read_weights', 'blank', 'write_weights', 'noted', 'saturated', 'doubts', 'sound', 'early_epochs', 'network',
+           'clock', 'timed', 'step_time', 'weight_bytes', 'data_of', 'data_stamp', 'file_stats', 'sized']
 
 # %% ../nbs/experiments/23_run_base.ipynb #500aa996
 from copy import copy
@@ -159,6 +159,7 @@ def weight_file(folder:str|PathLike, name:str)->Path:
         if f.exists(): return f
     raise ParameterError(f"weights = {str(folder)!r} has neither {tries[0].name} nor {tries[1].name}")
 
+# %% ../nbs/experiments/23_run_base.ipynb #8a7ecf34
 def read_weights(path:str|PathLike, net:nn.Module):
     "Read a state dict (nothing is unpickled) into `net`; `DataError` for anything else or weights that are not finite"
     try:
@@ -168,6 +169,7 @@ def read_weights(path:str|PathLike, net:nn.Module):
         raise DataError(f"{path} is not a state dict of this network: {' '.join(str(e).split())[:300]}") from None
     if not all_finite(net.state_dict()): raise DataError(f"{path} holds weights that are not finite")
 
+# %% ../nbs/experiments/23_run_base.ipynb #79bd0ee2
 def blank(run:Run, name:str, seed:int|None=None):
     "An untrained network for the run's images"
     data = run.train
@@ -216,36 +218,46 @@ def sound(net:nn.Module, data:ImageSet)->torch.nn.Module:
             'lower the learning rate, or mend it')
     return net
 
-# %% ../nbs/experiments/23_run_base.ipynb #062f48c7
+# %% ../nbs/experiments/23_run_base.ipynb #0a828ae1
 early = (1, 5)                              # epochs whose networks a long training at a constant rate keeps
 
+def early_epochs(training:Training, file:Path|None=None)->tuple:
+    "Epochs after which a training has the network of a shorter one"
+    same = training.epochs >= 10 and training.schedule is constant and training.ema is None and not file
+    return tuple(e for e in early if same and e < training.epochs)
+
+# %% ../nbs/experiments/23_run_base.ipynb #e402db60
+def _keep_network(run, job, stage, net, epochs, **said):
+    right = accuracy(sound(net, run.test), run.test)
+    job.save(dict(net=net.state_dict()), stage, accuracy=right, epochs=epochs, **said)
+
+def _read_network(run, name, state, card)->tuple:
+    net = blank(run, name)
+    net.load_state_dict(state['net'])
+    return net.eval().requires_grad_(False), card['accuracy']
+
+# %% ../nbs/experiments/23_run_base.ipynb #e10e2c53
 def network(run:Run, name:str, training:Training, file:Path|None=None)->Stage:
     "The stage of network `name`, trained on the full data (or read from `file`), tested once: (network, accuracy)"
     seed,steps = run.p.seed, ceil(len(run.train)/training.batch)
-    def read(state, card):
-        net = blank(run, name)
-        net.load_state_dict(state['net'])
-        return net.eval().requires_grad_(False), card['accuracy']
-    def keep(job, stage, net, epochs=training.epochs, **said):
-        job.save(dict(net=net.state_dict()), stage, accuracy=accuracy(sound(net, run.test), run.test),
-            epochs=epochs, **said)
+    kept = {e:network(run, name, training.but(epochs=e)) for e in early_epochs(training, file)}
     def make(job):
-        net = blank(run, name, seed)
+        net,losses = blank(run, name, seed), []
         def after(epoch, net):
-            if epoch in kept and run.store.state(kept[epoch]) != 'made': keep(job, kept[epoch], net, epoch)
-        losses = []
+            shorter = kept.get(epoch)
+            if shorter and run.store.state(shorter) != 'made': _keep_network(run, job, shorter, net, epoch)
         if file: read_weights(file, net.body)
         else:
             net,losses = fit(net, run.train, training, seed, checkpoint=job.part, every=job.every, tick=job.tick,
                 after=after)
-        keep(job, None, net, **noted(doubt(losses, silence(run.train, training, seed))))
-    kept = {e:network(run, name, training.but(epochs=e)) for e in early if e < training.epochs
-        and training.epochs >= 10 and training.schedule is constant and training.ema is None and not file}
+        doubtful = noted(doubt(losses, silence(run.train, training, seed)))
+        _keep_network(run, job, None, net, training.epochs, **doubtful)
     depends = (*run.here, name, training.key, seed, file and sha256(file.read_bytes()).hexdigest())
-    return Stage('network', name, depends, make, read, work=training.epochs*steps, bytes=weight_bytes(run, name),
-        roots=('dc_nb.train.fit', 'dc_nb.train.accuracy', 'dc_nb.sets:ImageSet.take', *network_roots(name),
-            *choices(training)),
-        probe=partial(step_time, run, name=name, training=training), says=('loss',))
+    roots = ('dc_nb.train.fit', 'dc_nb.train.accuracy', 'dc_nb.sets:ImageSet.take', *network_roots(name),
+        *choices(training))
+    return Stage('network', name, depends, make, partial(_read_network, run, name), work=training.epochs*steps,
+        bytes=weight_bytes(run, name), roots=roots, probe=partial(step_time, run, name=name, training=training),
+        says=('loss',))
 
 # %% ../nbs/experiments/23_run_base.ipynb #e7bcc859
 def clock()->float:

@@ -1,6 +1,7 @@
 "Caches that see code: in a copy of the package, an edited term remakes the synthesis and what follows; text remakes nothing"
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def copy(tmp_path_factory):
         assert r.returncode == 0, r.stderr
         made = {f.name.split('-')[0] for f in cache.glob('*.safetensors') if f.stat().st_mtime_ns != before.get(f)}
         return made, *json.loads(r.stdout.splitlines()[-1])
-    run.edit = edit
+    run.edit,run.package = edit, d/'dc_nb'
     assert run()[0] == {'network', 'observer', 'set', 'labels', 'student', 'subset'}
     return run
 
@@ -67,6 +68,15 @@ def test_an_edited_term(copy):
     assert 'synthesis: made by other code (synthesis.label); this stage runs again' in said[0]
     made,said,kept = copy('synthesis', f'return 2*{term}', f'return 3*{term}', stale='keep')
     assert made == set() and not said and 'synthesis.label' in kept['synthesis']
+
+@pytest.mark.slow                                                  # a cell of 22_stage_code moves names between modules
+def test_a_term_that_moved_to_another_module_remakes_nothing(copy):
+    copy()
+    text = (copy.package/'synthesis.py').read_text()
+    term = re.search(r'def label\(.*?\n(?=\ndef )', text, re.S)[0]
+    (copy.package/'clearness.py').write_text(f'import torch.nn.functional as F\nfrom torch import Tensor\nfrom dc_nb.looks import Step\n\n{term}')
+    copy.edit('synthesis', term, 'from dc_nb.clearness import label\n')
+    assert copy() == (set(), [], {})
 
 def test_how_accuracy_is_measured(copy):
     "A number of a network or a student is made again when the measure is another"
