@@ -75,7 +75,8 @@ def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     own = protocol.regime == 'fixed' and cs.labels is not None
     teachers = () if own or protocol.regime == 'hard' else run.teachers
     if alone and teachers:
-        raise click.ClickException(no_teachers.format(', --alone takes those of the file' if cs.table is not None else ''))
+        more = ', --alone takes those of the file' if cs.table is not None else ''
+        raise click.ClickException(no_teachers.format(more))
     nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
