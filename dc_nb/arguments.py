@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['homes', 'chosen', 'paths', 'unknown', 'pairs_of', 'typed', 'register', 'checked', 'known_names', 'names_file',
-           'fresh', 'remember', 'remembered', 'suggestions', 'values_for', 'Completed']
+           'up_to_date', 'remember', 'remembered', 'suggestions', 'values_for', 'Completed']
 
 # %% ../nbs/library/24_arguments.ipynb #5350b1cf
 import contextlib,json,os
@@ -94,7 +94,7 @@ def names_file()->Path:
     return cache/'dc_nb'/f'names-{dc_nb.__version__}.json'
 
 # %% ../nbs/library/24_arguments.ipynb #6ef6e1a7
-def fresh(file:Path)->bool:
+def up_to_date(file:Path)->bool:
     "Whether a file is younger than every module of the package"
     import dc_nb
     newest = max(f.stat().st_mtime for f in Path(dc_nb.__file__).parent.glob('*.py'))
@@ -104,7 +104,7 @@ def remember():
     "Write the names into the cache, where that is possible; modules that have not changed are not imported for that"
     with contextlib.suppress(OSError):
         file = names_file()
-        if fresh(file): return
+        if up_to_date(file): return
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known_names()))
 

@@ -130,7 +130,8 @@ def counted(l:Line)->Cell|Reason:
     return varied(judged, 'steps', f"{l.at('iterations'):g} steps")
 
 # %% ../nbs/experiments/37_edc_cells.ipynb #4608f95f
-def smoothed(l:Line, batch:float)->Cell: return varied(varied(own_cell(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
+def smoothed(l:Line, batch:float)->Cell:
+    return varied(varied(own_cell(l), 'schedule', 'smoothing'), 'batch', f'batch {batch:g}')
 
 @on('Table 19')
 def pretrained(l:Line)->Cell|Reason:

@@ -68,21 +68,22 @@ def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, reg
 def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
     so then there is only one"""
+    from dc_nb.lone_test_part import Absent,no_teachers
     from dc_nb.runs import given,scored,student,subset
     from dc_nb.students import teachers_of
-    from dc_nb.lone_test_part import Absent,no_teachers
     protocol,alone = run.study.protocol, isinstance(run.train, Absent)
     own = protocol.regime == 'fixed' and cs.labels is not None
     teachers = () if own or protocol.regime == 'hard' else run.teachers
     if alone and teachers:
-        raise click.ClickException(no_teachers.format(', --alone takes those of the file' if cs.table is not None else ''))
+        more = ', --alone takes those of the file' if cs.table is not None else ''
+        raise click.ClickException(no_teachers.format(more))
     nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
             for s in range(run.p.seed, run.p.seed+seeds)]
     found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
-    return found if own or alone else found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'),
-        nets))
+    if own or alone: return found
+    return found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'), nets))
 
 # %% ../nbs/library/36_evaluate_command.ipynb #3b3ff4c6
 def by_itself(run:'Run', cs:'CondensedSet'):
@@ -128,10 +129,10 @@ def manner_of_judging(f:Callable):
 # %% ../nbs/library/36_evaluate_command.ipynb #711216c6
 def same_images(cs:'CondensedSet', run:'Run', path:str, other:bool=False):
     "Refuse a set of other classes, and (unless `other`) one that was condensed from other images than the run has"
-    from dc_nb.lone_test_part import Absent,left_out
+    from dc_nb.lone_test_part import Absent,random_left_out
     from dc_nb.sets import shown
     cs.check(run.test)
-    if isinstance(run.train, Absent): return click.echo(f'note: {left_out}', err=True)
+    if isinstance(run.train, Absent): return click.echo(f'note: {random_left_out}', err=True)
     if other or cs.meta.get('source') in (None, run.train.checksum): return
     raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here "
         f"({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")

@@ -206,7 +206,8 @@ def fit(
     recipe:Training,
     seed:int,
     objective:Callable=hard, # (logits, x, y, idx, epoch) -> loss
-    checkpoint:str|PathLike|None=None, # a path: continue from it if it is of this network, data, recipe and seed; write it now and then
+    # a path: continue from it if it is of this network, data, recipe and seed; write it now and then
+    checkpoint:str|PathLike|None=None,
     every:float=30., # seconds between two checkpoints
     tick:Callable|None=None, # called with the loss of each step
     after:Callable|None=None # called with (epochs done, network) at the end of each epoch
@@ -217,7 +218,7 @@ def fit(
 
 # %% ../nbs/library/14_train.ipynb #2a301771
 def at_once(data:ImageSet, most:int=500)->int:
-    "How many images of `data` make a batch that nothing is learned from: `most` up to 32 x 32 pixels, fewer of larger ones"
+    "How many images make a batch that nothing is learned from: `most` up to 32 x 32 pixels, fewer of larger ones"
     return max(1, min(most, most*3*32*32//prod(data.shape)))
 
 # %% ../nbs/library/14_train.ipynb #a93fd880

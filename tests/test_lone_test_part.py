@@ -36,8 +36,8 @@ def test_the_same_numbers(files, method, regime, more):
         r = said(f'evaluate set.safetensors --dataset {data}.npz --seeds 2 --json --out out-{data}{more}')
         assert r.exit_code == 0, r.output
         found[data] = json.loads(r.stdout.splitlines()[-1])
-        left_out = 'random ones of the same number, to compare with, are left out' in r.stderr
-        assert left_out == (data == 'test')
+        random_left_out = 'random ones of the same number, to compare with, are left out' in r.stderr
+        assert random_left_out == (data == 'test')
     assert found['all']['set'] == found['test']['set'] and found['test'].keys() == {'set'}
 
 def test_what_cannot_be_judged_is_said(files):
