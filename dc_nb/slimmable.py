@@ -123,5 +123,4 @@ def lines_by_way(row:dict, against:str='MDC')->list:
         return f'{100*m:+.1f} ± {100*half:.1f}'
     return [dict(way=k) | {str(n):f'{100*a:.1f}' for n,a in zip(row['sizes'], v.mean(1).tolist())} |
         {'average, %':f'{100*mean[k].mean:.1f} ± {100*mean[k].sd:.1f}',
-         f'minus {against}, points':None if k == against else gap(k),
-        'n':mean[k].n} for k,v in of.items()]
+        f'minus {against}, points':None if k == against else gap(k), 'n':mean[k].n} for k,v in of.items()]
