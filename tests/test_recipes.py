@@ -7,10 +7,12 @@ import pytest
 from conftest import ROOT
 from dc_nb import recipes
 from dc_nb.core import spell
-from dc_nb.recipes import matching_sizes,matching_study,named,sized_study,with_regime
+from dc_nb.recipes import matching_sizes,matching_study,named,sized_study,trajectory_sizes,trajectory_study,with_regime
 
 def edc(dataset, ipc, preset, **kw): return sized_study(dataset, ipc, 'edc', preset).but(**kw)
 def mdc(dataset, ipc, preset, **kw): return matching_sizes[preset](matching_study(dataset, ipc), ipc).but(**kw)
+
+def mtt(dataset, ipc, preset, **kw): return trajectory_sizes[preset](trajectory_study(dataset, ipc), ipc).but(**kw)
 
 published = {
     '0ed6323bbc24': edc('digits', 10, 'small'),
@@ -25,6 +27,8 @@ published = {
     '62de2d8daf0a': edc('cifar10', 1, 'paper', protocol__student='resnet50'),
     '15b36bde2e72': edc('cifar10', 1, 'paper', protocol__student='resnet101'),
     '02ac8834f942': edc('cifar10', 10, 'cpu', protocol__student='convnet_w128'),
+    'd5cd7efe09ee': mtt('digits', 2, 'small', matching__experts=2, matching__iterations=40),
+    '84a236cce105': mdc('digits', 3, 'small', matching__rounds=8),
     'ecb5fbf21d17': mdc('digits', 10, 'small', matching__rounds=24, matching__extra__period=2)}
 older = {'2f1694e8ddef', 'b409ca594ff8'}       # two rows of MDC from before `Multisize.judge`, which has its place in the spelling
 
