@@ -35,6 +35,7 @@ def judged_with(cs:'CondensedSet', network:tuple, **given)->dict:
     if given['dataset'] is None and cs.meta.get('data') not in datasets:
         raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: '
             'give it with --dataset')
+    given['method'] = method_of(cs, network)
     known = cs.meta.get('parameters', {})
     kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta')
         if k in known and ('recipe' in cs.meta or k == 'student')} | reading(cs, given['dataset'])
@@ -50,9 +51,9 @@ def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, reg
     from dc_nb.experiments import check,run_kind
     from dc_nb.lone_test_part import parts_for
     from dc_nb.recipes import Study,named
-    method = method_of(cs, network)
-    given = judged_with(cs, network, dataset=dataset or None, root=root, size=size, method=method, preset=preset,
+    given = judged_with(cs, network, dataset=dataset or None, root=root, size=size, preset=preset,
         student=student, epochs=epochs, seeds=seeds, out=out)
+    method = given['method']
     if isinstance(named.find(method), Study):
         of_file = 'fixed' if cs.labels is not None else cs.meta.get('regime', 'hard')
         p = check(dict(given, ipc=cs.ipc, regime=regime or of_file), Edc)
