@@ -263,5 +263,6 @@ def doubt(
     if losses and lost[-1]:
         raise Diverged(f"the loss is {losses[-1]:.3g} in the last epoch, and beyond all measure since epoch "
             f"{lost.index(True)+1}; a network that says nothing has {silent:.3g}: {Fit.advice}")
-    if not losses or losses[-1] <= silent + 1e-6: return ''
-    return f"the loss ends at {losses[-1]:.3g}, that of a network that says nothing is {silent:.3g}"
+    last = losses[-max(1, len(losses)//10):]
+    end = sum(last)/max(1, len(last))
+    return f"the loss ends at {end:.3g}, that of a network that says nothing is {silent:.3g}" if end > silent + 1e-6 else ''
