@@ -7,7 +7,7 @@ What most users need is here; it is imported when it is first asked for.
 - load, ImageSet: images of a name, a folder or a .npz, and what they become
 - evaluate, Protocol: students that are trained on a set, and how
 - named, Study: the methods, and what one is made of
-- create, fit, observe: a network, its training, and what it saw of the images
+- create, fit: a network and its training
 - synthesize, match_gradients: the loops of EDC and of MDC
 - recipes, data, models, ledger, zoo: modules
 
@@ -16,7 +16,7 @@ What most users need is here; it is imported when it is first asked for.
 __version__ = "0.2.0"
 
 _names = dict(condense='door', load='data', CondensedSet='condensed', ImageSet='sets', evaluate='evaluation', Protocol='evaluation', named='recipes',
-    Study='recipes', create='models', fit='train', observe='observers', synthesize='synthesis', match_gradients='gradient_matching')
+    Study='recipes', create='models', fit='train', synthesize='synthesis', match_gradients='gradient_matching')
 _modules = ('recipes', 'data', 'models', 'ledger', 'zoo')
 __all__ = [*_names, *_modules]
 

@@ -111,7 +111,7 @@ def test_photographs_of_several_sizes(tmp_path):
         assert small.x.shape[-1] == how['size'] and small.names == ['dark', 'light']
     assert len(small.origin[0].test) == 16, 'two fifths'
 
-@pytest.mark.parametrize('name', ['load', 'ImageSet', 'evaluate', 'Protocol', 'Study', 'create', 'fit', 'observe', 'synthesize', 'match_gradients'])
+@pytest.mark.parametrize('name', ['load', 'ImageSet', 'evaluate', 'Protocol', 'Study', 'create', 'fit', 'synthesize', 'match_gradients'])
 def test_help_explains_what_is_offered(name):
     import dc_nb
     shown = pydoc.render_doc(getattr(dc_nb, name), renderer=pydoc.plaintext)
