@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['moved', 'judged', 'one_op', 'siamese', 'matching_cells', 'matching_sizes', 'MatchingStudy', 'match_cifar10',
-           'match_cifar100', 'match_svhn', 'match_imagenet10', 'match_digits', 'matching_study', 'match_paper',
-           'match_cpu', 'match_small']
+           'match_cifar100', 'match_svhn', 'match_imagenet10', 'match_digits', 'in_loops', 'matching_study',
+           'match_paper', 'match_cpu', 'match_small']
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #86bd1fa4
 from collections.abc import Callable
@@ -128,12 +128,22 @@ def match_digits(study:'MatchingStudy', ipc:int):
     if not _idc_line(s): return s
     return s.but(matching__factor=1, matching__views=dsa('color_crop', shared=True), matching__learn=256)
 
+# %% ../nbs/experiments/28_matching_recipes.ipynb #f0f0baa2
+def in_loops(
+    study:'MatchingStudy', # of the matching line
+    ipc:int # images a class
+)->'MatchingStudy':
+    "DC's and DSA's steps in each network, and its epochs after a step, by the images a class; other studies stay"
+    if study.matching.feed != 'synthetic' or 1 < ipc < 50: return study
+    steps,learn = (1, 1) if ipc == 1 else (50, 10)
+    return study.but(matching__steps=steps, matching__learn=learn)
+
 # %% ../nbs/experiments/28_matching_recipes.ipynb #4433e10e
 def matching_study(dataset:str, ipc:int, method:str='mdc', side:int=32)->MatchingStudy:
     "The paper's study of a data set for a method of the matching line"
     name = dataset.replace('-', '_')
     if name not in matching_cells: name = 'cifar10' if side <= 64 else 'imagenet10'
-    return matching_cells[name](named[method], ipc)
+    return in_loops(matching_cells[name](named[method], ipc), ipc)
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #1cbc24e3
 matching_sizes = Registry('presets of gradient matching')
