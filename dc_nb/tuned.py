@@ -103,7 +103,6 @@ def with_herding(s:Study)->Study:
 
 found = dict(
     batch=partial(with_batch, times=1/8),                               # of the student
-    rate=partial(with_rate, times=4.),                                  # of the student
     crop=partial(with_least, least=.7),                                 # of the area, at least
     temperature=partial(with_temperature, tau=2.),                      # of the teachers
     votes=partial(with_votes, votes=dict(convnet_d1=2)),                # it counts twice where it is an observer
