@@ -51,7 +51,8 @@ def observer(run:Run, name:str)->Stage:
 # %% ../nbs/experiments/25_edc_stages.ipynb #9c4c69bc
 def informed(run:Run, nets:list)->list:
     "The observers that have learned something"
-    return able(nets, len(run.train.classes))
+    known = f'{run.study.squeeze.epochs} epochs, {len(run.test)} test images; `mdc` needs no observers'
+    return able(nets, len(run.train.classes), known)
 
 def observers(run:Run)->list: return informed(run, [run.get(observer(run, o)) for o in run.study.observers])
 

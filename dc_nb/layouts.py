@@ -108,7 +108,8 @@ def safe_load(path:str|PathLike):
 
 # %% ../nbs/library/09_layouts.ipynb #cfed24ee
 def _needed(like):
-    why = 'the layout does not say which classes and which normalisation: give the data set that was condensed'
+    why = ('the layout does not say which classes and which normalisation: '
+        'give the data set that was condensed (--dataset, in Python like=)')
     fits(like is not None, why)
     return like
 

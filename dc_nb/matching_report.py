@@ -10,6 +10,7 @@ __all__ = ['mdc_published', 'over', 'size_table', 'with_sign', 'size_verdict', '
 # %% ../nbs/experiments/11_matching_report.ipynb #4625e5fc
 import matplotlib.pyplot as plt
 
+from math import isnan
 from os import PathLike
 from collections.abc import Iterable
 from matplotlib.axes import Axes
@@ -61,14 +62,19 @@ def with_sign(gain:tuple)->str:
     return f"{100*gain[0]:+.1f}" + ('' if gain[1] is None else f" ± {100*gain[1]:.1f}")
 
 def size_verdict(r:dict)->str:
-    "One sentence on MDC against C"
-    if 'C' not in r['gains']: return ''
-    g,half = r['gains']['C']
-    what = f"Average over the sizes, MDC minus C, paired over students: {with_sign((g, half))} points"
-    if half is None: return f"{what}; one student says nothing about noise."
-    found = 'no difference shown' if abs(g) <= half else 'MDC is better' if g > 0 else 'MDC is worse'
-    luck = 'One condensation of each, so the luck of a condensation is not in the interval.'
-    return f"{what} (95 % interval, n={r['averages']['C']['n']}): {found}. {luck}"
+    "The set that is kept against C and random images, a line for each"
+    of = {k:Score(tuple(v['accuracies'])) for k,v in r['averages'].items()}
+    main = r.get('main') or ('MDC' if 'MDC' in of else [k for k in of if k != 'random'][-1])
+    def line(k):
+        g,half = paired(of[main], of[k])
+        what = f'{main} minus {k}: {with_sign((g, None if isnan(half) else half))} points'
+        if isnan(half): return f'{what}; one student says nothing about noise'
+        return f"{what}, {'no difference shown' if abs(g) <= half else 'better' if g > 0 else 'worse'}"
+    found = [f'- {line(k)}' for k in ('C', 'MDC', 'random') if k in of and k != main]
+    luck = 'One condensation of each: the luck of a condensation is not in the interval.'
+    head = f'Average over the sizes, paired over students (n={of[main].n}, 95 % interval):'
+    return '\n'.join([head, '', *found, '', luck]) if found else ''
+
 
 # %% ../nbs/experiments/11_matching_report.ipynb #eec62dbb
 def mdc_line(r:dict)->dict:

@@ -194,7 +194,8 @@ def at_chance(accuracy:float|None, classes:int)->bool:
 
 def able(
     observers:list, # of `Observer`
-    classes:int
+    classes:int,
+    known:str='' # what the caller knows of their training
 )->list: # in the same order
     "The observers that have learned something; `NearChance` if they are fewer than half"
     bad = [o for o in observers if at_chance(o.accuracy, classes)]
@@ -202,7 +203,7 @@ def able(
     found = ', '.join(f'observer {o.name} has {o.accuracy:.1%} of the test images right' for o in bad)
     advice = ('it more epochs (observer_epochs) or another network' if len(bad) == 1
         else 'them more epochs (observer_epochs) or name other networks')
-    raise NearChance(f'{found}, {1/classes:.1%} would be chance: give {advice}')
+    raise NearChance(f"{found}, {1/classes:.1%} would be chance{known and f' ({known})'}: give {advice}")
 
 def doubt_of(name:str, accuracy:float|None, classes:int)->str:
     "One sentence about an observer that is left out; '' for the others"

@@ -52,10 +52,12 @@ def list_(what:str, pattern:str, as_json:bool):
 
 # %% ../nbs/library/18_run_commands.ipynb #c24a266e
 def outputs(nb:dict)->list:
-    "What the last two cells with output show: scores, and where things are"
-    texts = [o.get('data', {}).get('text/markdown') or o.get('text') for c in nb.cells if c.cell_type == 'code'
-        for o in c.outputs]
-    return [t.strip() for t in texts if t and t.strip()][-2:]
+    "What the cells with the tag `terminal` show: scores, and where things are; before they ran, what the last cell shows"
+    def texts(cells):
+        found = [o.get('data', {}).get('text/markdown') or o.get('text') for c in cells for o in c.outputs]
+        return [t.strip() for t in found if t and t.strip()]
+    code = [c for c in nb.cells if c.cell_type == 'code']
+    return texts(c for c in code if 'terminal' in c.metadata.get('tags', ())) or texts(code)[-1:]
 
 # %% ../nbs/library/18_run_commands.ipynb #81845d09
 def cells_of(line:str)->list: return [c.strip() for c in line.strip('|').split('|')]

@@ -72,4 +72,7 @@ def data_of(p:Common, device:str|torch.device)->tuple:
     if train.shape != test.shape:
         raise ParameterError(f"{train.name} trains with images of {train.shape} and tests with {test.shape}; "
             "pass size= for folders")
+    if len(train.classes) < 2:
+        raise ParameterError(f"{train.name} has one class, {train.classes[0]!r}: nothing tells its images apart; "
+            "a data set needs two or more")
     return train,test

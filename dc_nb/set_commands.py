@@ -149,7 +149,7 @@ def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, n
         cs.check(data)
         yield (data.checksum == m['source'] if 'source' in m
             else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
-    else: yield None, 'data        give --dataset and --root to compare'
+    else: yield None, 'data        give --dataset to compare, and --root for its folder'
     if repeat:
         made = maker(cs, where['dataset'], where['root'], where['size'], out, weights, network).again(cs)
         same,what = compared(cs, made)
