@@ -374,6 +374,19 @@ def address(site):
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
 
+PLACES = '() => [...document.querySelectorAll("img, body > div > div:last-child")].map(e => e.getBoundingClientRect().bottom)'
+
+@pytest.mark.parametrize('width,beside', [(1280, True), (390, False)])
+def test_a_set_in_a_notebook_fits_a_phone(browser, width, beside):
+    "Its words stand beside the images where there is room, else below; the images slide where they are too wide"
+    tab,wrong = opened(browser, width, 'light')
+    cs = CondensedSet(torch.rand(10, 12, 1, 8, 8), meta=dict(licence='CC BY 4.0, with thanks to all who drew it '*5))
+    tab.set_content(f'<!doctype html><meta name="viewport" content="width=device-width"><body>{cs._repr_html_()}')
+    seen = tab.evaluate(SIZES)
+    assert not wrong and not seen['wide'] and seen['page'] <= 0, seen
+    image,words = tab.evaluate(PLACES)
+    assert (words <= image) == beside
+
 CUT = '''() => [...document.querySelectorAll('div.cell_output pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
   .map(e => e.textContent.slice(0, 60))'''
 
