@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['orders', 'every', 'sorted_by', 'asked_rows', 'Sizes', 'SizesRun', 'cut', 'first', 'first_sorted', 'union_of',
            'multisize', 'single', 'ranked', 'one_table', 'nested_student', 'hard_students', 'rivals_by_size',
-           'scores_by_size', 'over_sizes', 'costs', 'sizes_row', 'sizes_table', 'versus', 'cost_table',
-           'accuracies_panel', 'gains_panel', 'sizes_figure']
+           'scores_by_size', 'over_sizes', 'costs', 'sizes_row', 'sizes_table', 'versus', 'cost_table', 'sizes_figure']
 
 # %% ../nbs/experiments/31_sizes.ipynb #28543c75
 from collections.abc import Callable
@@ -14,9 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated,Literal
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.axes import Axes
 from .augment import for_images
 from .condensed import CondensedSet
 from .core import Registry,along,drive,spell,table
@@ -25,13 +22,14 @@ from .edc_runs import Edc,EdcRun,brief_study,observer,synthesis
 from .evaluation import Score,paired,student as fresh_student,training_set
 from .experiments import ParameterError,families,networks,positive,repeats,text
 from .recipes import named,with_regime
-from .report import edc_published
 from .runs import common_row,numbers,student,with_study
 from .sets import ImageSet,as_bytes
+from .size_panels import sizes_figure
 from .soft_labels import Ranked,RankedFit,first_ranks,nested_table
 from .stages import Stage,choices,network_roots
 from .train import accuracy
 from pydantic import Field
+_all_ = ['sizes_figure']
 
 # %% ../nbs/experiments/31_sizes.ipynb #e2ca5eef
 orders = Registry('orders of the images of a class')
@@ -258,59 +256,3 @@ def cost_table(r:dict)->str:
     looks,one = r['cost']['observers'], r['cost']['observers']+r['cost']['prefix']
     return table([{'sets':k, 'syntheses, seconds':f'{v:.1f}', 'with observers':f'{looks+v:.1f}',
         'of one EDC':f'{(looks+v)/one:.2f}'} for k,v in r['cost'].items() if k != 'observers'])
-
-# %% ../nbs/experiments/31_sizes.ipynb #04cb3075
-_drawn = dict(dedicated=dict(c='.3', marker='s'), prefix=dict(c='C0', marker='o'), random=dict(c='.6', marker='^', ls=':'))
-
-def _sizes_axis(ax, r, title):
-    ax.set_xticks(range(len(r['sizes'])), r['sizes'])
-    ax.set_title(title, fontsize=9)
-    ax.set_xlabel('images a class')
-    ax.legend(fontsize=7)
-
-def accuracies_panel(ax:Axes, r:dict):
-    "Accuracy by size of dedicated sets, prefixes and random images; EDC's published numbers, where there are any"
-    for k,how in _drawn.items():
-        by = r['scores'].get(k, {})
-        if by: ax.plot([100*by[str(n)]['mean'] for n in r['sizes']], ms=3, lw=1.2, label=k, **how)
-    printed = [edc_published(r['dataset'], n, r['student']) for n in r['sizes']]
-    if any(printed): ax.plot([o[0] if o else float('nan') for o in printed], '*', c='k', ms=6, label='EDC, published')
-    ax.set_ylabel('accuracy, %')
-    _sizes_axis(ax, r, 'accuracy')
-
-# %% ../nbs/experiments/31_sizes.ipynb #e629a959
-def gains_panel(ax:Axes, r:dict, title:str, names:list):
-    "Accuracy by size minus that of the dedicated set; a bar is the 95 % interval over the whole runs"
-    of = lambda k, n: Score(tuple(r['scores'][k][str(n)]['accuracies']))
-    ax.axhline(0, c='.3', lw=.8, label='dedicated')
-    for i,k in enumerate(names):
-        each = [paired(of(k, n), of('dedicated', n)) for n in r['sizes']]
-        where = [j+.14*(i-(len(names)-1)/2) for j in range(len(each))]      # side by side, no bar hides another
-        ax.errorbar(where, [100*g for g,_ in each], [0 if h != h else 100*h for _,h in each], lw=.9, ms=3,
-            elinewidth=.7, label=k, **(_drawn.get(k) or dict(c=f'C{i+1}', marker='D^v'[i%3])))
-    ax.set_ylabel('minus dedicated, points')
-    _sizes_axis(ax, r, title)
-
-# %% ../nbs/experiments/31_sizes.ipynb #98ccf72b
-_made = 'union', 'edc_multisize'
-_labelled = 'nested labels', 'hard labels'
-
-def _gain_panels(r):
-    "{title: rows} of the panels that the row fills; `prefix` is in each, for comparison"
-    orders = [k for k in r['scores'] if k not in ('dedicated', 'prefix', 'random', *_made, *_labelled)]
-    asked = {'how the images are made':_made, 'their order':orders, 'their labels':_labelled}
-    here = {k:[o for o in v if o in r['scores']] for k,v in asked.items()}
-    start = ['prefix']*('prefix' in r['scores'])
-    return {k:start + v for k,v in here.items() if v} or {'prefixes':start}
-
-def sizes_figure(r:dict):
-    "Accuracy by size, then what the images, their order and their labels gain over dedicated sets: a panel each"
-    panels = _gain_panels(r)
-    down = -(-(1+len(panels))//2)
-    fig,axs = plt.subplots(down, 2, figsize=(7.4, 2.7*down+.2), layout='constrained')
-    accuracies_panel(axs.flat[0], r)
-    for ax,(k,v) in zip(axs.flat[1:], panels.items()): gains_panel(ax, r, k, v)
-    for ax in axs.flat[1+len(panels):]: ax.remove()
-    over = f"{r['runs']} whole runs" if r['runs'] > 1 else 'one run: no interval'
-    fig.suptitle(f"{r['dataset']}, student {r['student']}, {r['scale']}, {over}", fontsize=10)
-    return fig
