@@ -14,7 +14,8 @@ from .evaluation import Score,paired
 from .report import edc_published
 
 # %% ../nbs/experiments/42_size_panels.ipynb #04cb3075
-_drawn = dict(dedicated=dict(c='.3', marker='s'), prefix=dict(c='C0', marker='o'), random=dict(c='.6', marker='^', ls=':'))
+_drawn = dict(dedicated=dict(c='.3', marker='s'), prefix=dict(c='C0', marker='o'),
+    random=dict(c='.6', marker='^', ls=':'))
 
 def _sizes_axis(ax, r, title):
     ax.set_xticks(range(len(r['sizes'])), r['sizes'])
