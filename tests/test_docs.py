@@ -123,6 +123,12 @@ def test_names_become_links_to_their_entries():
     assert linked('`pool`', 'moments') == '{py:obj}`pool <dc_nb.moments.pool>`'
     assert linked('`Recipe` is a `Recipe`').count('{py:obj}') == 1                      # once a cell is enough
 
+def test_a_function_of_a_page_is_not_taken_for_a_module_of_its_name():
+    "`students` is an ablation on its page, and a module elsewhere"
+    cells = [md('# Toy'), code('#| exporti\n@ablations\ndef students(s): pass'), md('The ablation `students` of `runs`')]
+    linked = staged(book('1_toy.ipynb', *cells), LINKS, Names(dict(students=set(), runs=set())))['cells'][-1]['source']
+    assert ''.join(linked) == 'The ablation `students` of {py:obj}`runs <dc_nb.runs>`'
+
 # --- doors
 
 def test_every_notebook_lies_behind_one_door():
