@@ -55,6 +55,7 @@ class Group(click.Group):
             raise click.ClickException(from_terminal(sentence(e))) from None
         finally: warnings.showwarning = shown
 
+# %% ../nbs/library/17_command_line.ipynb #a503b0cb
 @click.group(cls=Group, context_settings=dict(help_option_names=['-h', '--help'], max_content_width=120))
 @click.option('--debug', is_flag=True, help='Show tracebacks.')
 @click.version_option(package_name='dc_nb')

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader,Dataset,TensorDataset
 
 from .formation import enlarge
 from .sets import ImageSet,class_numbers,rows_figure,rows_html,unit
-from .sources import DataError,affordable,fits,guard
+from .sources import DataError,affordable,escaped,fits,guard
 from .tables import LabelFile,Table,content_digest,load_parts,save_parts
 _all_ = ['LabelFile', 'Table']
 
@@ -291,10 +291,10 @@ def _card(cs)->dict:
 
 # %% ../nbs/library/08_condensed.ipynb #90fedf35
 def _as_html(cs)->str:
-    "Images by class, names, and what the card says in a few lines"
+    "Images by class, names, and what the card says in a few lines; these go below where a screen is narrow"
     c,(n,ipc) = cs.card,cs.x.shape[:2]
-    size = ', '.join(f'{k} {v:,}' for k,v in c['bytes'].items())
     few = f'{n} classes, {ipc} images of each' + (f'; here {min(10, n)} and {min(10, ipc)}' if max(n, ipc) > 10 else '')
-    lines = [repr(cs), few, f'bytes: {size}']
+    lines = [repr(cs), few, 'bytes: ' + ', '.join(f'{k} {v:,}' for k,v in c['bytes'].items())]
     lines += [f'{k}: {c[k]}' for k in ('data', 'licence', 'method', 'labels', 'checksum') if c[k] is not None]
-    return rows_html(cs.x, cs.names, lines)
+    return (f'<div style="display:flex;flex-wrap:wrap;overflow-x:auto">{rows_html(cs.x, cs.names, [])}'
+        f'<div style="flex:1 14em">{"<br>".join(map(escaped, lines))}</div></div>')

@@ -31,6 +31,15 @@ def spaces_here(ctx:click.Context|None, param:click.Parameter|None, begun:str)->
     "Names of spaces that begin so"
     return [k for k in ('edc', 'images', 'students') if k.startswith(begun)]
 
+# %% ../nbs/library/27_search_command.ipynb #4b80f7c2
+def _told(run, study, as_json):
+    from dc_nb.ablation_runs import ablation_table
+    from dc_nb.search import best_table,kept_row
+    row = kept_row(run, study)
+    if as_json: return click.echo(json.dumps(row))
+    if 'finals' in row: click.echo(f"{columns(ablation_table(row['finals']))}\n")
+    click.echo(f'{columns(best_table(run, study))}\n\nall trials {near(run.folder/"search.json")}')
+
 # %% ../nbs/library/27_search_command.ipynb #67707dd6
 @main.command(context_settings=dict(ignore_unknown_options=True))
 @click.argument('space', shell_complete=spaces_here)
@@ -46,12 +55,8 @@ def search(space:str, words:tuple, as_json:bool):
     pairs = pairs_of(words, known)
     typed(pairs, known)
     from dc_nb.experiments import check
-    from dc_nb.search import Search,SearchRun,best_table,kept_row,searched
-    from dc_nb.ablation_runs import ablation_table
+    from dc_nb.search import Search,SearchRun,searched
     given = {k:None if v in ('None', 'null') else v for k,v in pairs.items()}
     run = SearchRun(check(dict(given, space=space), Search))
     study = searched(run, lambda line: click.echo(columns(line), err=True))
-    row = kept_row(run, study)
-    if as_json: return click.echo(json.dumps(row))
-    if 'finals' in row: click.echo(f"{columns(ablation_table(row['finals']))}\n")
-    click.echo(f'{columns(best_table(run, study))}\n\nall trials {near(run.folder/"search.json")}')
+    _told(run, study, as_json)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated,Literal
 
-import matplotlib.pyplot as plt
 import torch
 from .augment import for_images
 from .condensed import CondensedSet
@@ -25,10 +24,12 @@ from .experiments import ParameterError,families,networks,positive,repeats,text
 from .recipes import named,with_regime
 from .runs import common_row,numbers,student,with_study
 from .sets import ImageSet,as_bytes
+from .size_panels import sizes_figure
 from .soft_labels import Ranked,RankedFit,first_ranks,nested_table
 from .stages import Stage,choices,network_roots
 from .train import accuracy
 from pydantic import Field
+_all_ = ['sizes_figure']
 
 # %% ../nbs/experiments/31_sizes.ipynb #e2ca5eef
 orders = Registry('orders of the images of a class')
@@ -255,19 +256,3 @@ def cost_table(r:dict)->str:
     looks,one = r['cost']['observers'], r['cost']['observers']+r['cost']['prefix']
     return table([{'sets':k, 'syntheses, seconds':f'{v:.1f}', 'with observers':f'{looks+v:.1f}',
         'of one EDC':f'{(looks+v)/one:.2f}'} for k,v in r['cost'].items() if k != 'observers'])
-
-# %% ../nbs/experiments/31_sizes.ipynb #98ccf72b
-def sizes_figure(r:dict):
-    "Accuracy minus that of the dedicated set, by size; error bars are standard errors over the runs"
-    fig,ax = plt.subplots(figsize=(5.4, 3.2), layout='constrained')
-    base = r['scores']['dedicated']
-    for i,(k,by) in enumerate(r['scores'].items()):
-        diff = {int(n):[100*(a-b) for a,b in zip(s['accuracies'], base[n]['accuracies'])] for n,s in by.items()}
-        mean = {n:sum(d)/len(d) for n,d in diff.items()}
-        spread = {n:(sum((o-mean[n])**2 for o in d)/max(1, len(d)-1)/len(d))**.5 for n,d in diff.items()}
-        if k == 'dedicated': ax.axhline(0, c='gray', lw=.8, label=k)
-        else: ax.errorbar([n+.05*i for n in mean], list(mean.values()), list(spread.values()), fmt='o', ms=3, lw=1,
-            capsize=2, label=k, c='gray' if k == 'random' else f'C{i}', ls=':' if k == 'random' else '-')
-    ax.set(xlabel='images a class', ylabel='accuracy minus dedicated, points')
-    ax.legend(fontsize=7, ncols=2)
-    return fig

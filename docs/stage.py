@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Container
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -170,22 +171,22 @@ class Names:
     "Code in the text that names something of the library becomes a link to its page"
     exported: dict                                      # {module: {name or Class.method}}
 
-    def target(self, word:str, module:str|None)->str|None:
-        "`module.name` of a word, None where it is nothing of ours or could be several things"
+    def target(self, word:str, module:str|None, own:Container[str]=())->str|None:
+        "`module.name` of a word, None where it is nothing of ours, could be several things or is the page's `own`"
         word = word.removesuffix('()').removeprefix('dc_nb.')
         for m,names in self.exported.items():
-            if word == m: return m
+            if word == m and word not in own: return m
             if word.startswith(m+'.') and word[len(m)+1:] in names: return word
         if module and word in self.exported.get(module, ()): return f'{module}.{word}'
         if not re.search(r'[A-Z_.]', word): return None                             # `rate` may be many things
         owners = [m for m,names in self.exported.items() if word in names]
         return f'{owners[0]}.{word}' if len(owners) == 1 else None
 
-    def link(self, markdown:str, module:str|None)->str:
+    def link(self, markdown:str, module:str|None, own:Container[str]=())->str:
         "Each name once a cell; headings, links and code blocks stay as they are"
         seen = set()
         def one(m):
-            target = m['code'] and self.target(m['code'], module)
+            target = m['code'] and self.target(m['code'], module, own)
             if not target or target in seen: return m[0]
             seen.add(target)
             return f"{{py:obj}}`{m['code']} <dc_nb.{target}>`"
@@ -237,11 +238,16 @@ def label(module:str, name:str)->str:
     parts = [f'{p}-class' if p[:1].isupper() else p for p in name.split('.')]
     return '-'.join(['source', module, *parts]).replace('_', '-').lower()
 
+def own_names(book)->set:
+    "What the exported cells of a page define, with or without an entry among the API pages"
+    found = [directives(text(c)) for c in book.cells if c['cell_type'] == 'code']
+    return {n for d,source in found if any(k.startswith('export') for k in d) for n in defined(source)}
+
 def staged_cell(cell, book, links, names, seen)->list:
     "What a page shows of a cell: nothing, itself, or itself with labels before it"
     source,tags = text(cell), {t.replace('_', '-') for t in cell['metadata'].get('tags', ())}
     if cell['cell_type'] == 'markdown':
-        return [markdown(names.link(links.rewrite(book, source), book.module), cell, tags)]
+        return [markdown(names.link(links.rewrite(book, source), book.module, own_names(book)), cell, tags)]
     if cell['cell_type'] != 'code': return []
     found,source = directives(source)
     if HIDDEN & set(found) or not source.strip() and not cell['outputs']: return []

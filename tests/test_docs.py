@@ -123,6 +123,12 @@ def test_names_become_links_to_their_entries():
     assert linked('`pool`', 'moments') == '{py:obj}`pool <dc_nb.moments.pool>`'
     assert linked('`Recipe` is a `Recipe`').count('{py:obj}') == 1                      # once a cell is enough
 
+def test_a_function_of_a_page_is_not_taken_for_a_module_of_its_name():
+    "`students` is an ablation on its page, and a module elsewhere"
+    cells = [md('# Toy'), code('#| exporti\n@ablations\ndef students(s): pass'), md('The ablation `students` of `runs`')]
+    linked = staged(book('1_toy.ipynb', *cells), LINKS, Names(dict(students=set(), runs=set())))['cells'][-1]['source']
+    assert ''.join(linked) == 'The ablation `students` of {py:obj}`runs <dc_nb.runs>`'
+
 # --- doors
 
 def test_every_notebook_lies_behind_one_door():
@@ -373,6 +379,19 @@ def address(site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
+
+PLACES = '() => [...document.querySelectorAll("img, body > div > div:last-child")].map(e => e.getBoundingClientRect().bottom)'
+
+@pytest.mark.parametrize('width,beside', [(1280, True), (390, False)])
+def test_a_set_in_a_notebook_fits_a_phone(browser, width, beside):
+    "Its words stand beside the images where there is room, else below; the images slide where they are too wide"
+    tab,wrong = opened(browser, width, 'light')
+    cs = CondensedSet(torch.rand(10, 12, 1, 8, 8), meta=dict(licence='CC BY 4.0, with thanks to all who drew it '*5))
+    tab.set_content(f'<!doctype html><meta name="viewport" content="width=device-width"><body>{cs._repr_html_()}')
+    seen = tab.evaluate(SIZES)
+    assert not wrong and not seen['wide'] and seen['page'] <= 0, seen
+    image,words = tab.evaluate(PLACES)
+    assert (words <= image) == beside
 
 CUT = '''() => [...document.querySelectorAll('div.cell_output pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
   .map(e => e.textContent.slice(0, 60))'''
