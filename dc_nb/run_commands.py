@@ -52,7 +52,7 @@ def list_(what:str, pattern:str, as_json:bool):
 
 # %% ../nbs/library/18_run_commands.ipynb #c24a266e
 def outputs(nb:dict)->list:
-    "What the cells with the tag `terminal` show: scores, and where things are; before they ran, what the last cell shows"
+    "What the cells with the tag `terminal` show: scores, and where things are; before they ran, that of the last cell"
     def texts(cells):
         found = [o.get('data', {}).get('text/markdown') or o.get('text') for c in cells for o in c.outputs]
         return [t.strip() for t in found if t and t.strip()]

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['published_classes', 'tables', 'origins', 'joined', 'stage_seconds', 'common_row', 'as_published', 'scale', 'signed',
-           'planned', 'needed', 'room', 'plan_table', 'point', 'keep', 'gathered', 'said_of', 'publish', 'Run', 'blank',
-           'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network', 'noted',
-           'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying',
-           'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'objective_of']
+           'planned', 'needed', 'room', 'plan_table', 'point', 'keep', 'shortened', 'said_of', 'publish', 'Run',
+           'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network',
+           'noted', 'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study',
+           'carrying', 'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
@@ -144,7 +144,7 @@ def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
     return said_of(run, condensed, row)
 
 # %% ../nbs/experiments/06_runs.ipynb #c46aa89e
-def gathered(doubts:list, most:int=3)->list:
+def shortened(doubts:list, most:int=3)->list:
     "The first few of many doubts, and how many more there are"
     left = len(doubts)-most
     return doubts[:most] + [f'and {left} more of {len(doubts)}, in row.json']*(left > 0)
@@ -157,7 +157,7 @@ def said_of(run:Run, condensed:CondensedSet, row:dict)->str:
         set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json',
         figures=', '.join(sorted(f.name for f in folder.glob('*.png'))) or 'none',
         seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most",
-        **({'doubts':'\n         '.join(gathered(row['doubts']))} if row.get('doubts') else {}))
+        **({'doubts':'\n         '.join(shortened(row['doubts']))} if row.get('doubts') else {}))
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
 
 # %% ../nbs/experiments/06_runs.ipynb #41cc0dc9

@@ -265,4 +265,5 @@ def doubt(
             f"{lost.index(True)+1}; a network that says nothing has {silent:.3g}: {Fit.advice}")
     last = losses[-max(1, len(losses)//10):]
     end = sum(last)/max(1, len(last))
-    return f"the loss ends at {end:.3g}, that of a network that says nothing is {silent:.3g}" if end > silent + 1e-6 else ''
+    if end <= silent + 1e-6: return ''
+    return f"the loss ends at {end:.3g}, that of a network that says nothing is {silent:.3g}"
