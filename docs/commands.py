@@ -33,11 +33,11 @@ def parameter_table(book)->str:
 
 # --- the command behind a row
 
-GIVEN = ('ablation', 'dataset', 'ipc', 'method', 'preset', 'compare', 'sizes', 'runs', 'seeds', 'seed', 'precision')
+GIVEN = ('ablation', 'dataset', 'ipc', 'method', 'preset', 'compare', 'sizes', 'rivals', 'runs', 'seeds', 'seed', 'precision')
 
 def command(row, defaults, planned=None)->str:
     "The command whose run appended `row`: its parameters that are not the notebook's defaults"
-    known = dict(row, seeds=students(row), sizes=sizes(row), compare=compared(row))
+    known = dict(row, seeds=students(row), sizes=sizes(row), compare=compared(row), rivals=rivals(row))
     given = [k for k in GIVEN if k in defaults and known.get(k) is not None]
     chosen = {k:known[k] for k in given if known[k] != defaults[k][1]}
     if planned:
@@ -61,12 +61,17 @@ def compared(row):
     mine = [k for k in ('A', 'B', 'C', 'MDC') if k in row.get('scores', ())]
     return ','.join(mine) if row['run'] == 'mdc' else None
 
+def rivals(row):
+    "The rows beside `dedicated` of a comparison by size, as its parameter says them; None for all of them"
+    if row['run'] != 'sizes' or 'hard labels' in row['scores']: return None
+    return ','.join(k for k in row['scores'] if k != 'dedicated')
+
 def planned(run, given)->dict:
     "What the preset chooses for the given parameters where they say nothing: student, epochs, rounds, regime"
-    from dc_nb import ablation_runs, edc_runs, matching_runs
+    from dc_nb import ablation_runs, edc_runs, matching_runs, sizes
     from dc_nb.experiments import check
     runs = dict(edc=(edc_runs.Edc, edc_runs.study_of), ablation=(ablation_runs.Ablation, edc_runs.study_of),
-        mdc=(matching_runs.Mdc, matching_runs.matching_study_of))
+        mdc=(matching_runs.Mdc, matching_runs.matching_study_of), sizes=(sizes.Sizes, edc_runs.study_of))
     if run not in runs: return {}
     kind,of = runs[run]
     try: study = of(check(given, kind), 8 if given.get('dataset', 'digits') == 'digits' else 32)
@@ -84,8 +89,10 @@ def stems(results=ROOT/'results')->dict:
     for r in rows('mdc', results):
         out['-'.join(filter(None, ['mdc', r.get('ablation'), r['dataset'], f"ipc{r['ipc']}"]))] = r
     for r in rows('ablations', results):
-        out[f"ablation-{r['ablation']}-{r['dataset']}-ipc{r['ipc']}"] = r
+        judge = f"-{r['student']}" if r['scale'] == 'paper' else ''
+        out[f"ablation-{r['ablation']}-{r['dataset']}-ipc{r['ipc']}{judge}"] = r
         if r['ablation'] == 'letters': out[f"letters-{r['dataset']}-ipc{r['ipc']}"] = r
+    for r in rows('sizes', results): out[f"sizes-{r['dataset']}-ipc{r['ipc']}"] = r
     return out
 
 # stem: command, for a figure that neither its files nor its name explain
@@ -131,10 +138,11 @@ def heading(f)->str:
     r,stem = f['row'], f['stem']
     if not r: return stem.replace('-', ' ').replace('_', ' ')
     kind,family = stem.split('-')[0], (r.get('ablation') or '').replace('_', ' ')
-    what = dict(edc='start and result', mdc='accuracy by size').get(kind, '')
+    what = dict(edc='start and result', mdc='accuracy by size', sizes='EDC in every size').get(kind, '')
     if family and kind != 'letters': what = family
     if f['part'] == 'images': what = 'the images'
-    title = ', '.join(filter(None, [what, nice(r['dataset']), f"{r['ipc']} image{'s'*(r['ipc'] > 1)} a class"]))
+    judge = r['student'] if kind == 'ablation' and stem.endswith(r['student']) else ''
+    title = ', '.join(filter(None, [what, nice(r['dataset']), f"{r['ipc']} image{'s'*(r['ipc'] > 1)} a class", judge]))
     return title[:1].upper()+title[1:]
 
 def told(f)->str:
@@ -162,7 +170,7 @@ below it. Pictures of sets are drawn by the run itself. A click opens a figure i
 
 def gallery(figures, docs)->str:
     "The page of all figures"
-    groups = dict(letters='EDC, letter by letter', edc='Images of EDC', mdc='MDC', ablation='Ablations of EDC')
+    groups = dict(letters='EDC, letter by letter', edc='Images of EDC', mdc='MDC', ablation='Ablations of EDC', sizes='EDC in every size')
     def group(f):
         k = f['stem'].split('-')[0]
         return k if k in groups else 'other'

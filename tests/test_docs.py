@@ -251,6 +251,7 @@ def test_every_figure_has_a_command_that_can_run():
     from dc_nb.edc_runs import Edc
     from dc_nb.experiments import check
     from dc_nb.matching_runs import Mdc
+    from dc_nb.sizes import Sizes
     books = notebooks(ROOT/'nbs')
     say,known = commands.sayer(books), commands.stems(ROOT/'results')
     figures = [commands.figure(f, known, say, ROOT/'results') for f in sorted((ROOT/'figures').glob('*.png'))]
@@ -262,7 +263,7 @@ def test_every_figure_has_a_command_that_can_run():
             assert (ROOT/said.split()[1]).exists(), said
             continue
         what,*pairs = said.removeprefix('dc_nb run ').split(' -p ')
-        p = check(dict(o.split(' ', 1) for o in pairs), dict(edc=Edc, mdc=Mdc, ablation=Ablation)[what])
+        p = check(dict(o.split(' ', 1) for o in pairs), dict(edc=Edc, mdc=Mdc, ablation=Ablation, sizes=Sizes)[what])
         assert (p.dataset, p.ipc) == (f['row']['dataset'], f['row']['ipc']), said
         assert commands.heading(f) and commands.told(f)
 
