@@ -51,7 +51,7 @@ def brief_matching(study:MatchingStudy, network:str)->MatchingStudy:
 @families('mdc')
 class MdcRun(Run):
     "The stages of an MDC run; bad parameters stop it before a network trains"
-    name,parameters,signs = 'mdc', Mdc, ('averages', 'chosen')
+    name,parameters,signs = 'mdc', Mdc, ('averages', 'scores', 'chosen')
     def __init__(self, p:Mdc, study:MatchingStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or matching_study_of(p, self.train.shape[-1]))

@@ -6,12 +6,12 @@
 __all__ = ['strong_crop', 'cells', 'configs', 'sizes', 'parents', 'study', 'with_alpha', 'with_flatness', 'with_regime',
            'with_even_box', 'with_crop', 'letters', 'epochs_for', 'paper', 'cpu', 'small', 'sized_study', 'tree',
            'MatchingStudy', 'Study', 'TrajectoryStudy', 'adamw', 'as_others', 'before_edc', 'bn_statistics',
-           'cifar_constants', 'earlier', 'fkd', 'fkd_cutmix', 'gram_densification', 'imagenet_constants', 'judged',
-           'judged_by_mtt', 'match_cifar10', 'match_cifar100', 'match_cpu', 'match_digits', 'match_imagenet10',
-           'match_paper', 'match_small', 'match_svhn', 'matching_cells', 'matching_sizes', 'matching_study', 'moved',
-           'moved_once', 'named', 'on_digits', 'one_box', 'one_op', 'own_constants', 'prepared', 'rded_batch', 'sgd200',
-           'siamese', 'smaller', 'trajectory_cpu', 'trajectory_paper', 'trajectory_sizes', 'trajectory_small',
-           'trajectory_study']
+           'cifar_constants', 'earlier', 'fkd', 'fkd_cutmix', 'gram_densification', 'imagenet_constants', 'in_loops',
+           'judged', 'judged_by_mtt', 'match_cifar10', 'match_cifar100', 'match_cpu', 'match_digits',
+           'match_imagenet10', 'match_paper', 'match_small', 'match_svhn', 'matching_cells', 'matching_sizes',
+           'matching_study', 'moved', 'moved_once', 'named', 'on_digits', 'one_box', 'one_op', 'own_constants',
+           'prepared', 'rded_batch', 'sgd200', 'siamese', 'smaller', 'trajectory_cpu', 'trajectory_paper',
+           'trajectory_sizes', 'trajectory_small', 'trajectory_study']
 
 # %% ../nbs/experiments/01_recipes.ipynb #832ed53a
 from functools import partial
@@ -22,9 +22,9 @@ from .core import Registry
 from .earlier_recipes import (adamw,before_edc,bn_statistics,earlier,fkd,fkd_cutmix,gram_densification,one_box,
     rded_batch,sgd200,smaller)
 from .initialization import noise,real,surest_crops
-from dc_nb.matching_recipes import (MatchingStudy,judged,match_cifar10,match_cifar100,match_cpu,match_digits,
-    match_imagenet10,match_paper,match_small,match_svhn,matching_cells,matching_sizes,matching_study,moved,one_op,
-    siamese)
+from dc_nb.matching_recipes import (MatchingStudy,in_loops,judged,match_cifar10,match_cifar100,match_cpu,
+    match_digits,match_imagenet10,match_paper,match_small,match_svhn,matching_cells,matching_sizes,matching_study,
+    moved,one_op,siamese)
 from .multisize import Multisize
 from .prefixes import statistics
 from .soft_matching import batch_mixture
@@ -37,7 +37,7 @@ from .trajectory_recipes import (TrajectoryStudy,as_others,judged_by_mtt,moved_o
 from torch import optim
 
 _all_ = ['MatchingStudy', 'Study', 'TrajectoryStudy', 'adamw', 'as_others', 'before_edc', 'bn_statistics',
-    'cifar_constants', 'earlier', 'fkd', 'fkd_cutmix', 'gram_densification', 'imagenet_constants', 'judged',
+    'cifar_constants', 'earlier', 'fkd', 'fkd_cutmix', 'gram_densification', 'imagenet_constants', 'in_loops', 'judged',
     'judged_by_mtt', 'match_cifar10', 'match_cifar100', 'match_cpu', 'match_digits', 'match_imagenet10', 'match_paper',
     'match_small', 'match_svhn', 'matching_cells', 'matching_sizes', 'matching_study', 'moved', 'moved_once', 'named',
     'on_digits', 'one_box', 'one_op', 'own_constants', 'prepared', 'rded_batch', 'sgd200', 'siamese', 'smaller',

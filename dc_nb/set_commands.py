@@ -38,9 +38,11 @@ def told(cs:'CondensedSet'):
     for k,v in {**card, **extra}.items(): yield f"{shown(k).replace('_', ' '):<16} {shown(words(v))}"
     whole = cs.meta.get('ipc', cs.ipc)
     part = '' if whole == cs.ipc else f', of all {shown(whole)} images a class'
-    for k,s in cs.meta.get('scores', {}).items():
+    averages = cs.meta.get('averages', {})
+    over = ', mean over the sizes'*bool(averages)
+    for k,s in (averages or cs.meta.get('scores', {})).items():
         if isinstance(s, dict) and isinstance(s.get('mean'), float):
-            yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))}{part})"
+            yield f"{shown('students on ' + k):<16} {100*s['mean']:.1f} % (n={shown(s.get('n'))}{part}{over})"
 
 # %% ../nbs/library/19_set_commands.ipynb #4f6b9676
 @main.command()

@@ -105,7 +105,7 @@ def brief_trajectories(study:TrajectoryStudy, network:str)->TrajectoryStudy:
 @families('mtt')
 class MttRun(Run):
     "The stages of a trajectory run; bad parameters stop it before a network trains"
-    name,parameters,signs = 'mtt', Mtt, ('averages', 'step_size')
+    name,parameters,signs = 'mtt', Mtt, ('averages', 'scores', 'step_size')
     def __init__(self, p:Mtt, study:TrajectoryStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or trajectory_study_of(p, self.train.shape[-1]))

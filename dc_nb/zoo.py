@@ -40,23 +40,24 @@ def _percent(score:dict)->str:
     return f"{100*score['mean']:.1f}{sd} (n={score['n']})"
 
 def _scores_of(meta:dict)->tuple:
-    "(score of the set, score of random images, over what they were taken) of a card; MDC's are averages over all sizes"
-    found = meta.get('scores') or meta.get('averages') or {}
+    "(score of the set, score of random images, images a class) of a card; MDC's are averages over all sizes"
+    found = meta.get('averages') or meta.get('scores') or {}
     return (found.get(meta.get('member', meta.get('method'))), found.get('random'),
-        f"{meta.get('ipc')} images" if 'scores' in meta else f"1 to {meta.get('ipc')}")
+        f"1 to {meta.get('ipc')}" if 'averages' in meta else str(meta.get('ipc')))
 
 # %% ../nbs/library/21_zoo.ipynb #ef6acbfb
 def _table_bytes(made:CondensedSet)->int: return 0 if made.table is None else made.table.nbytes
 
 def _row_of(name:str, made:CondensedSet)->dict:
     "What the card of a set says, for people"
-    m,kb,labels = made.meta,lambda b: f'{b/1000:.1f}',_table_bytes(made)
+    m,labels = made.meta,_table_bytes(made)
+    size = f'{made.x.nbytes/1000:.1f} + {labels/1000:.1f}'
     mine,rand,over = _scores_of(m)
     # real images have 8 bits a value
     same = (made.x.nbytes + labels)//(made.classes*made.x[0,0].numel())
-    return {'set':name, 'data':m['data'], 'a class':over, 'images, kB':kb(made.x.nbytes), 'labels, kB':kb(labels),
-        'student':m['student'],
-        'accuracy, %':_percent(mine), 'random, %':_percent(rand), 'scale':m['scale'], 'real images of these bytes':same}
+    return {'set':name, 'data':m['data'], 'IPC':over, 'images + labels, kB':size, 'IPC of these bytes':same,
+        'student':m['student'], 'accuracy, %':_percent(mine), 'random, %':_percent(rand),
+        'scale':m['scale']}
 
 def sheet()->list: # of dicts
     "One row for each set, from its card: images a class, labels, kilobytes, accuracies"
