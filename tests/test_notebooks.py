@@ -156,6 +156,11 @@ def test_one_statement_a_line(book): assert not book.separated, places(book.sepa
 def test_a_notebook_is_small(book): assert book.path.stat().st_size < BYTES
 
 @each
+def test_no_bar_is_kept(book):
+    "The state of a progress bar is hundreds of lines that nobody sees: execute with TQDM_DISABLE=1"
+    assert 'jupyter.widget' not in book.path.read_text(), 'a bar is in the outputs or in the metadata'
+
+@each
 def test_committed_notebooks_are_executed(book): assert not book.silent, places(book.silent)
 
 @each
