@@ -10,7 +10,7 @@ __all__ = ['small_rivals', 'Mtt', 'asked_sets', 'trajectory_study_of', 'of_set',
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #6b9c0c5c
 from os import PathLike
-from collections.abc import Callable
+from collections.abc import Sequence
 from .matching_recipes import MatchingStudy
 from .sets import ImageSet
 from functools import cached_property,partial
@@ -246,12 +246,14 @@ def within(seconds:float, recipe:MatchingStudy, images:ImageSet, ipc:int, seed:i
 small_rivals = 'dc', 'dsa', 'dm'
 
 def side_by_side(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int, seed:int,
-    others:Callable=small_rivals)->dict:
-    "{set: (accuracy of a student, seconds, rounds)} of one whole run"
+    others:Sequence[str]=small_rivals, preset:str='small')->dict:
+    "{set: (accuracy of a student, seconds, rounds)} of one whole run; rivals match in the network of the experts"
     begun = process_time()
     mine = match_trajectories(study.matching, images, ipc, seed)
     seconds = process_time()-begun
-    def of(k): return matching_sizes['small'](matching_study(images.name, ipc, k), ipc).matching
+    def of(k):
+        rival = matching_sizes[preset](matching_study(images.name, ipc, k), ipc)
+        return rival.matching.but(network=study.matching.network)
     matched = {k:within(seconds, of(k), images, ipc, seed) for k in others}
     sets = dict(mtt=(mine, None), **matched, random=(random(images, ipc, seed), None))
     judged = lambda s: evaluate(s, test, study.protocol, seed).mean
@@ -259,22 +261,22 @@ def side_by_side(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int,
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #c81b8249
 def whole_runs(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int, runs:int,
-    others:Callable=small_rivals, kept:str|PathLike|None=None)->list:
+    others:Sequence[str]=small_rivals, preset:str='small', kept:str|PathLike|None=None)->list:
     "`side_by_side` of the seeds 0 to runs-1; a file `kept` has those that are done, and gets the others"
-    where = dict(recipe=study.key, data=images.checksum, ipc=ipc, others=list(others))
+    where = dict(recipe=study.key, data=images.checksum, ipc=ipc, others=list(others), preset=preset)
     known = [r for r in rows(kept) if r['where'] == where] if kept else []
     done = {r['seed']:r['sets'] for r in known}
     for seed in range(runs):
         if seed in done: continue
-        done[seed] = side_by_side(study, images, test, ipc, seed, others)
+        done[seed] = side_by_side(study, images, test, ipc, seed, others, preset)
         if kept: append_row(kept, dict(where=where, seed=seed, sets=done[seed]))
     return [done[seed] for seed in range(runs)]
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #020943ca
 def beside_others(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int, runs:int,
-    others:Callable=small_rivals, kept:str|PathLike|None=None)->dict:
+    others:Sequence[str]=small_rivals, preset:str='small', kept:str|PathLike|None=None)->dict:
     "A row of `runs` whole runs: accuracies of MTT, of `others` at equal budget, and of random images"
-    each = whole_runs(study, images, test, ipc, runs, others, kept)
+    each = whole_runs(study, images, test, ipc, runs, others, preset, kept)
     scores = [dict(set=k, ipc=ipc, accuracies=[o[k]['accuracy'] for o in each], rounds=[o[k]['rounds'] for o in each])
         for k in each[0]]
     return dict(run='trajectories', scale='small run', dataset=images.name, data=images.checksum, method='mtt',
