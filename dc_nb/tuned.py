@@ -102,7 +102,7 @@ def with_herding(s:Study)->Study:
     return s.but(synthesis__start=herding) if getattr(s.synthesis.start, 'func', s.synthesis.start) is real else s
 
 found = dict(
-    batch=partial(with_batch, times=1/8),                               # of the student
+    batch=partial(with_batch, times=1/4),                               # of the student
     crop=partial(with_least, least=.7),                                 # of the area, at least
     temperature=partial(with_temperature, tau=2.),                      # of the teachers
     votes=partial(with_votes, votes=dict(convnet_d1=2)),                # it counts twice where it is an observer

@@ -38,7 +38,7 @@ def test_the_named_recipes_make_the_rows_of_results():
     assert {k:v.key for k,v in published.items()} == {k:k for k in published}
 
 pinned = dict(
-    edc='13669be5307b', edc_released='293e22667f74', edc_multisize='d101322dce80', edc_tuned='277b6651c45c', sre2l='7442568ad077', cda='5cf4aea19fb7', gvbsm='b7a923ad4574',
+    edc='13669be5307b', edc_released='293e22667f74', edc_multisize='d101322dce80', edc_tuned='13ce9f90fda2', sre2l='7442568ad077', cda='5cf4aea19fb7', gvbsm='b7a923ad4574',
     rded='f4772ffb3f93', config_a='e1bd656405f9', config_b='f586d0812b48', config_c='d40e786beec0', config_d='e1aeccb89c9e',
     config_e='8499cbea4ba3', config_f='34bc4d701ea3', config_g='25f685386e20', dc='c583533e4e37', dsa='57a52d202f3e',
     dm='79d616ad342c', idc='6951fb0b8758', dream='155b68cd3ca9', mdc='ef3dd3ab344e', mdc_released='0a2ac7d7ddbd',
