@@ -106,8 +106,8 @@ def beyond(folder:str|PathLike='results')->str:
     tuned = json.loads((at/'tuned.json').read_text()) if (at/'tuned.json').exists() else {}
     cut = [of(r, 'a set cut to n images, mean over n', r['averages']['dedicated'], r['averages']['prefix'],
         r['gains']['prefix']) for r in sizes]
-    other = [of(r, f"`edc_tuned`, IPC {r['ipc']}", r['scores']['edc'], r['scores']['edc_tuned'], r['gains']['edc_tuned'])
-        for k,r in tuned.items() if k.startswith('test cifar10')]
+    other = [of(r, f"`edc_tuned`, IPC {r['ipc']}", r['scores']['edc'], r['scores']['edc_tuned'],
+        r['gains']['edc_tuned']) for k,r in tuned.items() if k.startswith('test cifar10')]
     return table(cut + other)
 
 # %% ../nbs/experiments/10_report.ipynb #5f71913b

@@ -152,6 +152,7 @@ def test_a_run_notebook(tmp_path, monkeypatch, kind, parameters):
     assert made.x.equal(found.x)
     for a,b in ((made.labels, found.labels), (made.table, found.table)): assert a is b is None or torch.as_tensor(a[:]).equal(torch.as_tensor(b[:]))
 
+@pytest.mark.slow                                                   # test_resume kills every stage without the device
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     "Interrupted in every stage, continued from the files"
     from dc_nb.edc_runs import EdcRun, results

@@ -73,6 +73,7 @@ def test_a_start_of_other_classes_is_rehearsed(tmp_path, begun):
     CondensedSet(torch.rand(1, 1, 1, 8, 8), meta=dict(classes=['9'])).save(begun)
     rehearse(made(tmp_path, start=str(begun)))
 
+@pytest.mark.slow                                                   # the film is rehearsed above
 def test_the_notebook_draws_the_film(tmp_path, begun):
     from dc_nb import report
     papermill.execute_notebook(str(ROOT/'nbs'/'run_edc.ipynb'), str(tmp_path/'run.ipynb'), dict(TINY, out=str(tmp_path/'out'),

@@ -62,6 +62,7 @@ def test_a_command(folder, line):
     if '--plan' in line: assert 'in all' in out
     if line.startswith('papermill'): assert (folder/line.split()[2]).exists(), 'the notebook goes where papermill was told to put it'
 
+@pytest.mark.slow                                                   # nbs/index.ipynb runs them, too
 def test_the_five_lines(folder):
     block, = [text for kind,text in BLOCKS if kind == 'python']
     out = ran(folder, [sys.executable, '-c', block], times=2 if ALL else 1)
