@@ -47,12 +47,16 @@ def test_damaged_caches_are_made_again(tmp_path, runs, undisturbed):
     assert r['code'] == 0 and outcome(tmp_path, 'a') == before
     assert 'this stage runs again' in r['log'] and 'the checksum does not fit its content' in r['log']
 
+def whole_file(part):
+    "What this checkpoint leads to is there already: the kill came between the two, and nobody reads the checkpoint"
+    return any(f.suffix in ('.safetensors', '.npy') for f in part.parent.glob(part.name.rsplit('-', 1)[0] + '.*'))
+
 def test_damaged_checkpoints_are_refused(tmp_path, runs, undisturbed):
     "Cut short, with a flipped bit, or that of another run: not used, said, and the result is the same"
     expected,cache,spoilt = outcome(undisturbed().parent, 'edc'), tmp_path/'a'/'cache', 0
     for stage in STAGES['edc']:
         if not runs('a', pattern=stage, delay=0)['killed']: continue
-        found = list(cache.glob(stage))
+        found = [f for f in cache.glob(stage) if not whole_file(f)]
         spoilt += len(found)
         if stage == 'student-*.part': [shutil.copy(next(cache.glob('network-*.safetensors')), f) for f in found]       # a whole file, of another stage
         else: spoil(cache, stage)
