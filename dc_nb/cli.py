@@ -24,8 +24,7 @@ def from_terminal(text:str)->str:
 # %% ../nbs/library/17_command_line.ipynb #19183e78
 def ours(e:Exception)->bool:
     "Whether an error was raised for the user: a kind of ours, or a value that our code refuses"
-    from dc_nb.core import Unwritable,UnknownName
-    known = isinstance(e, (ValueError, UnknownName, Unwritable, RecursionError)) or getattr(e, 'filename', None)
+    known = isinstance(e, (ValueError, RecursionError)) or getattr(e, 'filename', None)
     return bool(known) or type(e).__module__.startswith('dc_nb')
 
 def sentence(e:Exception)->str:

@@ -13,7 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import click
-from .arguments import Completed,checked,pairs_of,typed,values_for
+from .arguments import Completed,checked,in_range,pairs_of,values_for
+from .checks import home,writable
 from .cli import main,parameters,runs
 from .kernel import executed,in_thread,needs_jupyter,second
 
@@ -93,7 +94,7 @@ def near(path:str|PathLike)->str:
 # %% ../nbs/library/18_run_commands.ipynb #c32414dd
 def started(what:str, pairs:dict, known:dict):
     "The second process, after all that can be said without it"
-    typed(pairs, known)
+    writable(home()/in_range(what, pairs).out)
     needs_jupyter()
     value = lambda k: pairs.get(k, known[k][1].strip("'"))
     plural = '' if value('ipc') == '1' else 's'
