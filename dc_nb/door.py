@@ -20,6 +20,7 @@ import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they 
 from .evaluation import Score,evaluate,paired,score
 from .experiments import ParameterError,check,run_kind
 from .help_text import explained
+from .opening import apart,closed
 from .recipes import Study,named
 from .runs import given,student,subset
 from .sets import ImageSet
@@ -85,7 +86,9 @@ def condense(
     how,parameters = reading(parameters)
     run = run_of(parts_of(source, root, **how), ipc, method, preset=preset, network=network, seed=seed,
         out=str(out or folder.name), **parameters)
+    for line in apart(run): run.store.say(line)
     made = run.main_set()
+    closed(run, made.x)
     if isinstance(method, str):                 # so a file of it can be judged; a study of one's own has no name
         known = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
         labels = run.study.protocol.regime

@@ -214,7 +214,9 @@ def executed(what:str, pairs:dict, process=None)->tuple:
     if target.is_dir():
         raise click.ClickException(f'{target} is a folder, the notebook should go there: '
             'move it or choose another --out')
-    with in_words(target), followed(target.parent):
+    # a plan makes no stage: what is said beside it is of other runs
+    shown = contextlib.nullcontext() if said['values'].get('plan') else followed(target.parent)
+    with in_words(target), shown:
         target.parent.mkdir(exist_ok=True)
         nb = papermill.execute_notebook(str(notebook(f'run_{what}')), str(target), said['values'], progress_bar=False,
             kernel_name='python3', kernel_manager_class=manager_of(process),

@@ -44,13 +44,16 @@ def plan_lines(groups:list)->list:
     said = [f"{o['stages']:>4} {o['what']:<32} {duration(o['seconds']):>7}" for o in groups]
     return ['to do:', *said, f"{'in all about':<37} {duration(sum(o['seconds'] for o in groups)):>7}"]
 
-def apart(run:Run):
-    "From now on log, bar and page of the run are in its own folder"
+def apart(run:Run, left:float|None=None)->list:
+    """From now on log, bar and page of the run are in its own folder. The first page of a watched run, with the seconds
+    `left`; lines that say where it is"""
     with suppress(OSError): run.folder.mkdir(parents=True, exist_ok=True)
     run.store.place = run.folder
-    if run.p.watch:
-        title = f'{run.name} on {run.train.name}'
-        run.store.watch = watching(run.folder/'watch.html', title, run.train.classes)
+    if not run.p.watch: return []
+    page = run.folder/'watch.html'
+    run.store.watch = watching(page, f'{run.name} on {run.train.name}', run.train.classes)
+    with suppress(OSError): run.store.watch(stage='the plan', left=left)
+    return [f'watch it in a browser: {page}']
 
 def tell(run:Run, lines:list):
     "Add lines to the log of the run"
@@ -61,13 +64,11 @@ def opened(run:Run)->str: # Markdown
     "What will run and how long it will take, for notebook and terminal; from now on the run knows its time left"
     stages,rows = outlook(run)
     groups = by_kind([s.kind for s in stages], rows)
+    left = sum(o['seconds'] for o in groups)
     if not run.p.plan:
-        apart(run)
-        tell(run, plan_lines(groups))
-    if run.p.watch and not run.p.plan:
-        with suppress(OSError): run.store.watch(stage='the plan', left=sum(o['seconds'] for o in groups))
-        tell(run, [f"watch it in a browser: {run.folder/'watch.html'}"])
-    if run.p.plan or sum(o['seconds'] for o in groups) > long: return table(plan_table(rows))
+        where = apart(run, left)
+        tell(run, plan_lines(groups) + where)
+    if run.p.plan or left > long: return table(plan_table(rows))
     return table([dict(o, seconds=duration(o['seconds'])) for o in groups]) if groups else 'Everything is made already.'
 
 # %% ../nbs/experiments/32_opening.ipynb #20f8e21a

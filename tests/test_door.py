@@ -161,3 +161,12 @@ def test_a_saved_set_is_judged_with_the_labels_that_it_was_made_for(tmp_path, mo
     small.save('one.safetensors')
     r = CliRunner().invoke(main, 'evaluate one.safetensors --seeds 1'.split(), prog_name='dc_nb')
     assert r.exit_code == 0 and f'{small.evaluate(seeds=1).set}' in r.output and 'live labels' in r.output, r.output
+
+def test_a_watched_call_has_its_page_in_its_own_folder(tmp_path, capsys):
+    "As `dc_nb run --watch`: out/ID/watch.html, named before the first stage; nothing else lies in `out` itself"
+    condense((toy(), toy(split='test')), ipc=1, regime='hard', watch=True, out=tmp_path, **TINY)
+    page, = tmp_path.rglob('watch.html')
+    assert page.parent.parent == tmp_path and page.parent.name.startswith('edc-')
+    assert capsys.readouterr().out.splitlines()[0] == f'watch it in a browser: {page}'
+    assert 'all stages are made' in page.read_text() and 'refresh' not in page.read_text()
+    assert not [f for f in tmp_path.iterdir() if f.is_file()]
