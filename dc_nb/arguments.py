@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['asked_in', 'homes', 'chosen', 'paths', 'unknown', 'pairs_of', 'typed', 'fields_of', 'asked', 'in_range', 'register',
-           'checked', 'known_names', 'names_file', 'up_to_date', 'remember', 'remembered', 'suggestions', 'values_for',
-           'Completed']
+           'checked', 'known_names', 'names_file', 'up_to_date', 'remember', 'remembered', 'names_at_hand', 'look_up',
+           'no_slip', 'suggestions', 'values_for', 'Completed']
 
 # %% ../nbs/library/24_arguments.ipynb #5350b1cf
 import ast,contextlib,json,os
@@ -17,8 +17,10 @@ from pathlib import Path
 import click
 import dc_nb
 from . import checks
-from .checks import Common,validated
+from .checks import Common,home,of_family,validated,writable
 from .cli import parameters
+from .digests import short_hash
+from .refusals import Registry,source_named,there
 
 # %% ../nbs/library/24_arguments.ipynb #76d981b8
 def unknown(name:str, known:dict)->str:
@@ -109,22 +111,28 @@ def checked(what:str, pairs:dict)->tuple:
 
 # %% ../nbs/library/24_arguments.ipynb #044bc660
 def known_names()->dict:
-    "{parameter: names that it can have}, of all that is registered"
+    "{parameter: names that it can have}, of all that is registered; `of`: those of each kind of run"
     register()
     from dc_nb import ablations,data,formats,models,recipes
+    from dc_nb.experiments import families,methods_of
     networks = list(models.models)
+    def of(what):
+        own = ablations.mdc_ablations if what == 'mdc' else ablations.ablations
+        return dict(method=methods_of(families[what].parameters.family), ablation=dict(kind=own.kind, names=list(own)))
     return dict(dataset=list(data.datasets), method=list(recipes.named), to=list(formats.writers),
         ablation=[*ablations.ablations, *ablations.mdc_ablations],
-        **{k:networks for k in ('student', 'observers', 'labellers', 'network')})
+        **{k:networks for k in ('student', 'observers', 'labellers', 'network')}, of={k:of(k) for k in homes})
 
 def names_file()->Path:
     folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')
-    return folder/'dc_nb'/f'names-{dc_nb.__version__}.json'
+    # two checkouts of one version may hold different names
+    here = short_hash(str(Path(dc_nb.__file__).parent), 6)
+    return folder/'dc_nb'/f'names-{dc_nb.__version__}-{here}.json'
 
 # %% ../nbs/library/24_arguments.ipynb #6ef6e1a7
 def up_to_date(file:Path)->bool:
-    "Whether a file is younger than every module of the package"
-    newest = max(f.stat().st_mtime for f in Path(dc_nb.__file__).parent.glob('*.py'))
+    "Whether a file is younger than every module of the package, and than its place there"
+    newest = max(f.stat().st_ctime for f in Path(dc_nb.__file__).parent.glob('*.py'))
     return file.exists() and file.stat().st_mtime > newest
 
 def remember():
@@ -141,6 +149,33 @@ def remembered()->dict:
     except (OSError, ValueError): remember()
     with contextlib.suppress(OSError, ValueError): return json.loads(names_file().read_text())
     return {}
+
+def names_at_hand()->dict:
+    "The names of the cache, if they are those of the modules as they are now; nothing is imported"
+    return remembered() if up_to_date(names_file()) else {}
+
+# %% ../nbs/library/24_arguments.ipynb #2279837c
+def look_up(kind:str, name:str, names:list):
+    "`UnknownName` for a name that a registry of this kind does not hold"
+    registry = Registry(kind)
+    registry.update(dict.fromkeys(names))
+    return registry[name]
+
+def no_slip(what:str, pairs:dict)->Common:
+    "What can be refused without PyTorch: types, ranges, names, and places that are not there"
+    p = in_range(what, pairs)
+    known = names_at_hand()
+    if known and not any(':' in str(getattr(p, k, '')) for k in known):
+        source_named(p.dataset, known['dataset'])
+        look_up('recipes', p.method, known['method'])
+        own = known['of'][what]
+        of_family(p.method, own['method'])
+        if getattr(p, 'ablation', None): look_up(name=p.ablation, **own['ablation'])
+    for k,right in (('start', 'a condensed set'), ('weights', 'a folder of trained networks')):
+        place = getattr(p, k, None)
+        if place and not place.startswith('zoo:'): there(home()/place, right)
+    writable(home()/p.out)
+    return p
 
 # %% ../nbs/library/24_arguments.ipynb #11030773
 chosen = dict(preset=('small', 'cpu', 'paper'), regime=('live', 'stored', 'fixed', 'hard'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['whole', 'number', 'repeats', 'positive', 'share', 'text', 'ParameterError', 'networks', 'Common', 'wording', 'plain',
-           'validated', 'home', 'writable']
+           'validated', 'of_family', 'home', 'writable']
 
 # %% ../nbs/experiments/43_checks.ipynb #04b0692d
 from os import PathLike
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated,Any,ClassVar,Literal
 
+from .refusals import nearest
 from pydantic import BaseModel,BeforeValidator,ConfigDict,Field,ValidationError,model_serializer
 
 # %% ../nbs/experiments/43_checks.ipynb #b1db73eb
@@ -87,9 +88,7 @@ class Common(_Conduct):
 def wording(error:dict, kind:type[Common])->str:
     "One line for one pydantic error"
     name = '.'.join(str(o) for o in error['loc'][:1])
-    if error['type'] == 'extra_forbidden':
-        from dc_nb.core import nearest                      # with PyTorch; a terminal has told unknown names before
-        return f"unknown parameter {name!r}: {nearest(name, kind.model_fields)}"
+    if error['type'] == 'extra_forbidden': return f"unknown parameter {name!r}: {nearest(name, kind.model_fields)}"
     said = error['msg'].removeprefix('Value error, ')
     return f"{name} = {error['input']!r} is not right: {said[0].lower()}{said[1:]}"
 
@@ -105,6 +104,12 @@ def validated(namespace:dict, kind:type[Common])->Common:
     try: return kind(**plain(namespace))
     except ValidationError as e:
         raise ParameterError('; '.join(dict.fromkeys(wording(o, kind) for o in e.errors()))) from None
+
+# %% ../nbs/experiments/43_checks.ipynb #bf8f84d4
+def of_family(method:str, can:list):
+    "`ParameterError` for a method that is none of those that `can` run here"
+    if method not in can:
+        raise ParameterError(f"method {method!r} is of another family: here {', '.join(can)} can run")
 
 # %% ../nbs/experiments/43_checks.ipynb #fca73074
 def home()->Path:

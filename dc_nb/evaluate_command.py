@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from .cli import main
 from .given_sets import foreign,opened,quiet,reading,sets_there,source
+from .refusals import shown
 
 # PyTorch is not imported for a type
 if TYPE_CHECKING:
@@ -131,7 +132,6 @@ def manner_of_judging(f:Callable):
 def same_images(cs:'CondensedSet', run:'Run', path:str, other:bool=False):
     "Refuse a set of other classes, and (unless `other`) one that was condensed from other images than the run has"
     from dc_nb.lone_test_part import Absent,random_left_out
-    from dc_nb.sets import shown
     cs.check(run.test)
     if isinstance(run.train, Absent): return click.echo(f'note: {random_left_out}', err=True)
     if other or cs.meta.get('source') in (None, run.train.checksum): return
@@ -148,7 +148,6 @@ def same_images(cs:'CondensedSet', run:'Run', path:str, other:bool=False):
 def evaluate(path:str, as_json:bool, student:str, regime:str, seeds:int, epochs:int, preset:str, alone:bool,
     other_data:bool, network:tuple, out:str, factor:int, **where):
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
-    from dc_nb.sets import shown
     quiet()
     cs = opened(path, factor=factor, **where)
     run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out,

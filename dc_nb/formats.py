@@ -23,6 +23,7 @@ from .condensed import CondensedSet
 from .core import Registry,Unwritable,aside
 from .layouts import from_tensors,read_best,read_folder,read_lists,safe_load
 from .readers import assemble,card_of,card_text,read_hf,read_npz,read_png,read_tensors
+from .refusals import there
 from .sets import ImageSet,as_bytes
 from .sources import DataError,affordable,escaped,fits,folder_names,guard,shown
 from .tables import save_arrays
@@ -194,7 +195,7 @@ def read(path:str|PathLike, like:ImageSet|None=None, factor:int=1)->CondensedSet
     "A set of ours in any format, `zoo:NAME`, or a layout of others, which needs `like`, the data that was condensed"
     path = Path(path) if not str(path).startswith('zoo:') else zoo.path(str(path)[4:])
     with guard(path, 'it is damaged or not a condensed set'):
-        fits(os.path.lexists(path), f"{path} does not exist; it should be a condensed set")
+        there(path, 'a condensed set')
         own = (path/'card.json').exists() or path.suffix in ('.safetensors', '.npz')
         fits(not own or factor==1, f"factor {factor} is for files of other projects; this one knows its own")
         if path.is_dir(): return _read_folder(path, own, like, factor)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 import dc_nb
+from .refusals import shown,there
 
 # PyTorch is not imported for a type
 if TYPE_CHECKING: from dc_nb.condensed import CondensedSet
@@ -38,6 +39,7 @@ def source(f:Callable):
 # %% ../nbs/library/34_given_sets.ipynb #bcc9221e
 def opened(path:str, dataset:str|None=None, root:str|None=None, size:int|None=None, factor:int=1):
     "The condensed set at `path`"
+    if not path.startswith('zoo:'): there(path, 'a condensed set')          # said before PyTorch is imported
     from dc_nb.data import load
     from dc_nb.formats import read
     # our own files need no data to be read
@@ -60,7 +62,6 @@ def reading(cs:'CondensedSet', dataset:str)->dict:
 def foreign(parameters:dict, allowed:Sequence[str]=())->dict:
     "Parameters that come from a file: nothing of them may name code, a folder or a download"
     from dc_nb.experiments import Common
-    from dc_nb.sets import shown
     for k,v in parameters.items():
         if k in Common.manner|Common.places:
             raise click.ClickException(f'the file names {k}: paths and places are given on the command line only')

@@ -32,6 +32,7 @@ def become_kernel():
     try: said = tried(*json.loads(sys.argv[1]))
     except Exception as e:
         if not ours(e) or os.environ.get('DC_NB_DEBUG'): raise
+        remember()                                      # so the next slip is told without all these imports
         said = dict(error=str(e))
     warnings.showwarning = shown
     print(json.dumps(said), file=answer, flush=True)

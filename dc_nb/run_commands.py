@@ -13,10 +13,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import click
-from .arguments import Completed,checked,in_range,pairs_of,values_for
-from .checks import home,writable
+from .arguments import Completed,checked,no_slip,pairs_of,values_for
+from .checks import home
 from .cli import main,parameters,runs
 from .kernel import executed,in_thread,needs_jupyter,second
+from .refusals import nearest
 
 # %% ../nbs/library/18_run_commands.ipynb #e92155b5
 def _doc(f): return ' '.join((getattr(f, '__doc__', None) or '').split())
@@ -45,7 +46,6 @@ def list_(what:str, pattern:str, as_json:bool):
     of a run (edc, mdc, mtt, ablation, sizes).
 
     PATTERN, such as 'resnet*', chooses among them. Any name of timm is a model, too."""
-    from dc_nb.core import nearest
     found = listing(what)
     some = {k:v for k,v in found.items() if fnmatch(k, pattern)}
     if not some: raise click.ClickException(f"nothing in {what} fits {pattern!r}: {nearest(pattern, found)}")
@@ -94,7 +94,7 @@ def near(path:str|PathLike)->str:
 # %% ../nbs/library/18_run_commands.ipynb #c32414dd
 def started(what:str, pairs:dict, known:dict):
     "The second process, after all that can be said without it"
-    writable(home()/in_range(what, pairs).out)
+    no_slip(what, pairs)
     needs_jupyter()
     value = lambda k: pairs.get(k, known[k][1].strip("'"))
     plural = '' if value('ipc') == '1' else 's'
@@ -152,10 +152,9 @@ def run(what:str, words:tuple, as_json:bool):
 @click.option('--json', 'as_json', is_flag=True, help='As JSON.')
 def publish(row:str, results:str, as_json:bool):
     "Append the row of a run (its row.json, or its folder) to the tables of results."
-    from dc_nb.experiments import home
-    from dc_nb.runs import publish as append
     file = Path(row)/'row.json' if Path(row).is_dir() else Path(row)
     if not file.exists(): raise click.ClickException(f'{file} does not exist; a run leaves a row.json in its folder')
+    from dc_nb.runs import publish as append
     table = append(file, home()/results)
     click.echo(json.dumps(dict(table=str(table))) if as_json else f'appended to {table}')
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 from .cli import main
 from . import evaluate_command                              # registers `evaluate`
+from .arguments import look_up,names_at_hand
 from .given_sets import maker,opened,quiet,read_as,sets_there,source
+from .refusals import shown
 
 # PyTorch is not imported for a type
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ def words(v:object)->str:
 # %% ../nbs/library/19_set_commands.ipynb #12a8fd20
 def told(cs:'CondensedSet'):
     "Lines about a set; what comes from the file is shown so that it cannot command the terminal"
-    from dc_nb.sets import shown
     extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date')
         if k in cs.meta}
     card = {k:v for k,v in cs.card.items() if k != 'ids' or v != cs.card['classes']}
@@ -53,7 +54,6 @@ def told(cs:'CondensedSet'):
 @source
 def show(paths:tuple, as_json:bool, html:str, **where):
     "What condensed sets hold, of what they were made, how, and under which licence."
-    from dc_nb.sets import shown
     if html and len(paths) > 1: raise click.UsageError('--html shows one set')
     for i,path in enumerate(paths):
         cs = opened(path, **where)
@@ -65,6 +65,12 @@ def show(paths:tuple, as_json:bool, html:str, **where):
         else: click.echo('\n'.join([*([f"{chr(10)*bool(i)}{shown(path)}"] if len(paths) > 1 else []), *told(cs)]))
 
 # %% ../nbs/library/19_set_commands.ipynb #7f250ee0
+def format_known(to:str):
+    "`UnknownName` for a format that nobody writes; from the cache of names, else from the writers"
+    known = names_at_hand().get('to')
+    if known is None: from dc_nb.formats import writers as known
+    look_up('formats', to, list(known))
+
 @main.command('export')
 @click.argument('path', metavar='SET', shell_complete=sets_there)
 @click.option('--to', 'to', help='native, npz, torch, png or hf (a folder for Hugging Face datasets).')
@@ -76,10 +82,10 @@ def show(paths:tuple, as_json:bool, html:str, **where):
 @source
 def export_(path:str, to:str, observers:str, out:str, first:int, decoded:bool, as_json:bool, **where):
     "Write a condensed set in another format (reads those of other projects, too), or the observers of its run."
-    from dc_nb import formats
     if not (to or observers): raise click.UsageError("give --to FORMAT or --observers FOLDER")
-    if to: formats.writers[to]
+    if to: format_known(to)
     cs = opened(path, **where)
+    from dc_nb import formats
     if observers:
         files = [str(o) for o in observers_of(cs, path, observers, where)]
         return click.echo(json.dumps(files) if as_json else '\n'.join(files))
@@ -113,7 +119,6 @@ def same_table(mine:'Table', again:'Table')->tuple:
 # %% ../nbs/library/19_set_commands.ipynb #24224e86
 def compared(cs:'CondensedSet', made:'CondensedSet')->tuple:
     "Whether two sets hold the same bits, and if not, what differs"
-    from dc_nb.sets import shown
     m,shapes = cs.meta,(tuple(made.x.shape), tuple(cs.x.shape))
     if made.x.dtype != cs.x.dtype or shapes[0] != shapes[1]:
         return False, f'images of {shapes[0]} {made.x.dtype}, the set has {shapes[1]} {cs.x.dtype}'
@@ -130,7 +135,6 @@ def compared(cs:'CondensedSet', made:'CondensedSet')->tuple:
 # %% ../nbs/library/19_set_commands.ipynb #4737e101
 def recipe_found(m:dict)->tuple:
     "(whether the key in `meta` belongs to the choices in it, or None without choices; what was looked at)"
-    from dc_nb.sets import shown
     key,choices = m.get('recipe'), m.get('choices')
     again = sha256((choices or '').encode()).hexdigest()[:12]
     said = f', its choices give {again}' if choices else ', and no choices that could be checked'
@@ -140,7 +144,6 @@ def recipe_found(m:dict)->tuple:
 def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, network:tuple=()):
     "(whether it is right, or None if it cannot be said; what was looked at) of a set that could be read"
     from dc_nb.data import datasets,load
-    from dc_nb.sets import shown
     m = cs.meta
     yield True, f"content     checksum {cs.card['checksum']} over {len(cs)} training images"
     yield recipe_found(m)
