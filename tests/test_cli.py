@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from conftest import ALL,ROOT
+from dc_nb.arguments import remember
 from dc_nb.cli import main
 from dc_nb.edc_runs import Edc,EdcRun
 from dc_nb.experiments import check
@@ -173,7 +174,10 @@ def pictures(d, sizes):
 def test_a_folder_of_photographs(wheel):
     "Mixed sizes are told before a kernel starts, in words of the command line, with what can be done; then it is done"
     pictures(wheel[0]/'mixed', [(12, 8), (12, 8), (9, 9), (9, 9)])
+    cache = wheel[0].parent/'cache'
+    shutil.rmtree(cache, ignore_errors=True)
     r = shell(wheel, 'dc_nb run edc --dataset mixed --ipc 2'+QUICK)
+    assert list(cache.glob('dc_nb/names-*.json')), 'the names are there now, so the next slip costs no import'
     assert r.returncode == 1 and all(o in r.stderr for o in ('9 x 9', 'pass --size PIXELS', '--fit squash')), r.stderr
     assert 'notebook' not in r.stderr, 'no kernel has started'
     ways = ('', ' --fit squash', ' --test-share .4')
@@ -202,6 +206,40 @@ def test_mistakes(line, says, monkeypatch):
     monkeypatch.chdir(ROOT)
     r = CliRunner().invoke(main, line.split(), prog_name='dc_nb')
     assert isinstance(r.exception, SystemExit) and r.exit_code in (1, 2) and says in r.output, r.output
+
+NAMELESS = {                                                       # of these no list of names is needed
+    'run edc --icp 3':"did you mean 'ipc'", 'run edc --ipc ten':"ipc = 'ten' is not right", 'run edc --ipc 0':"ipc = '0' is not right", 'run mdc --ipc 1':"ipc = '1' is not right",
+    'run edc --seeds 0':"seeds = '0'", 'run edc --seed -1':"seed = '-1'", 'run edc --test-share 2':'test_share', 'run edc --preset tiny':"should be 'small', 'cpu' or 'paper'",
+    'run edc --precision fp8':'precision', 'run ablation --runs 0':"runs = '0'", 'run sizes --ceiling True':'ceiling', 'run mtt --iterations -3':"iterations = '-3'",
+    'run edc --out file':'file: File exists', 'run edc --start none.safetensors':'none.safetensors does not exist', 'run edc --weights nowhere':'nowhere does not exist',
+    'show none.npz':'none.npz does not exist', 'evaluate none.npz':'none.npz does not exist', 'verify none.npz':'none.npz does not exist', 'publish none':'none does not exist',
+    'export none.npz':'give --to FORMAT', 'list edc zzz':"nothing in edc fits 'zzz'"}
+NAMES = {
+    'run edc --dataset digts':"did you mean 'digits'", 'run edc --dataset no/folder':"'no/folder' is neither a folder", 'run edc --method ecd':"did you mean 'edc'",
+    'run edc --method mdc':"method 'mdc' is of another family: here edc,", 'run ablation --ablation zetta':"'zetta' is not one of the ablations: did you mean 'zeta'",
+    'run mdc --ablation zeta':"'zeta' is not one of the ablations of MDC", 'export none.npz --to jpg':"'jpg' is not one of the formats", 'export none.npz --to png':'none.npz does not exist'}
+LIGHTLY = """
+import json,sys
+from click.testing import CliRunner
+from dc_nb import run_commands
+from dc_nb.arguments import remember
+from dc_nb.cli import main
+def second(*_): raise SystemExit('a second process')
+run_commands.second = second
+for line in json.load(sys.stdin):
+    r = CliRunner().invoke(main, line.split(), prog_name='dc_nb')
+    print(json.dumps([r.exit_code, r.output + str(r.exception), 'torch' in sys.modules]))
+"""
+
+@pytest.mark.parametrize('lines', [NAMELESS, NAMES], ids=['without names', 'with names'])
+def test_a_slip_costs_no_import(lines, tmp_path, monkeypatch):
+    "What needs no PyTorch is refused before PyTorch is imported: in the first second, however busy the machine is"
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    if lines is NAMES: remember()
+    (tmp_path/'file').touch()
+    r = subprocess.run([sys.executable, '-c', LIGHTLY], input=json.dumps(list(lines)), cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True, text=True)
+    found = dict(zip(lines, map(json.loads, r.stdout.splitlines()), strict=True))
+    for line,(code,said,heavy) in found.items(): assert code in (1, 2) and lines[line] in said and not heavy, (line, code, said, heavy)
 
 def test_constraints():
     "Every requirement is pinned, within its range, and this environment is the one that is pinned"
