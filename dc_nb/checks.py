@@ -100,7 +100,7 @@ def plain(namespace:dict)->dict:
         and not isinstance(v, (ModuleType, type)) and not callable(v)}
 
 def validated(namespace:dict, kind:type[Common])->Common:
-    "Parameters of a `kind` from a notebook's namespace; `ParameterError` for an unknown name, another type, another range"
+    "Parameters of a `kind` from a notebook's namespace; `ParameterError` for another name, type or range"
     try: return kind(**plain(namespace))
     except ValidationError as e:
         raise ParameterError('; '.join(dict.fromkeys(wording(o, kind) for o in e.errors()))) from None

@@ -22,8 +22,8 @@ from . import files,refusals
 from .digests import own_digest
 from torch import Tensor
 
-_all_ = ['Registry', 'UnknownName', 'imported', 'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state', 'load_state',
-    'saved_state']
+_all_ = ['Registry', 'UnknownName', 'imported', 'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged',
+    'checksum', 'save_state', 'load_state', 'saved_state']
 
 # %% ../nbs/library/01_core.ipynb #b20d5f77
 nearest,UnknownName = refusals.nearest,refusals.UnknownName

@@ -19,8 +19,8 @@ from .core import Recipe,Registry,UnknownName,Unwritable
 from .models import builder
 from .recipes import named
 
-_all_ = ['Common', 'ParameterError', 'home', 'networks', 'number', 'of_family', 'plain', 'positive', 'repeats', 'share', 'text',
-    'validated', 'whole', 'wording', 'writable']
+_all_ = ['Common', 'ParameterError', 'home', 'networks', 'number', 'of_family', 'plain', 'positive', 'repeats',
+    'share', 'text', 'validated', 'whole', 'wording', 'writable']
 
 # %% ../nbs/experiments/05_experiments.ipynb #d61834b6
 def has_device(name:str)->bool:
