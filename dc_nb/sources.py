@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['fit_names', 'shown', 'escaped', 'folder_names', 'DataError', 'guard', 'fits', 'memory', 'affordable', 'upright',
-           'fitted', 'square', 'seen_size', 'digests', 'ImageFiles']
+           'resized', 'square', 'seen_size', 'digests', 'ImageFiles']
 
 # %% ../nbs/library/04_sources.ipynb #c7fa71dd
 import contextlib,csv,hashlib,json,os,re,struct,time,unicodedata,zipfile,zlib
@@ -110,7 +110,7 @@ def upright(im:Image.Image)->Image.Image:
 # %% ../nbs/library/04_sources.ipynb #e0a78027
 fit_names = ('crop', 'squash')
 
-def fitted(
+def resized(
     im:Image.Image|Tensor, # a picture, or a tensor ... x C x H x W
     size:tuple, # (H, W) to bring it to
     fit:str='crop' # 'crop' to the centre, or 'squash'
@@ -203,7 +203,7 @@ def digests(
 # %% ../nbs/library/04_sources.ipynb #c4bdcfe2
 def _read(path, size, fit='crop'):
     with guard(path), Image.open(path) as im:
-        return torch.from_numpy(np.array(fitted(upright(im).convert('RGB'), size, fit))).permute(2, 0, 1)
+        return torch.from_numpy(np.array(resized(upright(im).convert('RGB'), size, fit))).permute(2, 0, 1)
 
 # %% ../nbs/library/04_sources.ipynb #f972c755
 class ImageFiles:
