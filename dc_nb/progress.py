@@ -37,7 +37,6 @@ class Steps:
     @property
     def seconds(self)->float: return self.before + time.monotonic()-self.start
     def count(self):
-        "One step more"
         self.n += 1
         now = time.monotonic()
         # steps of a checkpoint come all at once
@@ -65,7 +64,7 @@ class ToldSteps(Steps):
         return {str(i):v for i,v in enumerate(values, 1)} if len(values) > 1 else {'loss':v for v in values}
 
     def shows(self, images:Callable, start:Tensor|None=None):
-        "From now on the page has pictures: `images()`, as they are (classes x n x C x H x W), and `start`, as they were"
+        "From now on the page has pictures: `images()` as they are (classes x n x C x H x W), `start` as they were"
         self.pictures = dict(images=images) | ({} if start is None else dict(start=start))
 
     def _tell(self, numbers):
