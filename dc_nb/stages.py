@@ -170,8 +170,9 @@ def record(store:Values, stage:Stage, code:dict, seconds:float)->dict:
 class Log:
     "What those are told who follow a run"
     def __init__(self, place:Path):
-        # where log and bar are written; {id of a planned stage: its seconds}; a function that is told how it goes
-        self.place,self.ahead,self.watch = place, {}, None
+        self.place = place                          # where log and bar are written
+        self.ahead:dict = {}                        # {id of a planned stage: its seconds}
+        self.watch:Callable|None = None             # a function that is told how it goes
 
     def say(self, line:str):
         "Tell who reads the output, and who follows the run in a terminal"
