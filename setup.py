@@ -34,6 +34,8 @@ setup(
     license='Apache-2.0',
     classifiers=['Intended Audience :: Science/Research', 'Programming Language :: Python :: 3', f"Programming Language :: Python :: {cfg['min_python']}"],
     packages=['dc_nb', 'dc_nb.published'],
+    # an editable install is a path then: Python beside a clone named dc_nb finds the package, not the folder
+    package_dir={'': '.'},
     package_data={'dc_nb': ['shelf/*.safetensors'], 'dc_nb.published': ['*.csv']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),

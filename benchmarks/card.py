@@ -10,7 +10,7 @@ import torch
 from dc_nb.core import checksum, flatten, stream
 from dc_nb.data import ImageSet
 from dc_nb.evaluation import Protocol
-from dc_nb.gradient_matching import Matching, begin
+from dc_nb.gradient_matching import Matching, start_images
 from dc_nb.matched_images import Images
 from dc_nb.models import create
 from dc_nb.observers import Pass, Statistics, observe
@@ -33,7 +33,7 @@ def observers(): return [observe(net(o), few, Statistics(), 0) for o in ('resnet
 
 def matching(method, batched):
     r = named[method].matching
-    members = dict(set=Images(r, begin(r, data, 10, 0), data))
+    members = dict(set=Images(r, start_images(r, data, 10, 0), data))
     return Matching(r.but(extra=None), data, members, 0, batched)
 
 def walking(memory):

@@ -11,7 +11,7 @@ from dc_nb.core import stream
 from dc_nb.data import ImageSet
 from dc_nb.experiments import keep_memory,machine
 from dc_nb.formation import enlarge
-from dc_nb.gradient_matching import Matching,advance,begin
+from dc_nb.gradient_matching import Matching,advance,start_images
 from dc_nb.matched_images import Images
 from dc_nb.recipes import named
 from torch import nn,optim
@@ -22,7 +22,7 @@ def setting(prefix):
     data = ImageSet(torch.randint(256, (2000, 3, 32, 32), generator=g).byte(), torch.arange(2000) % 10,
         [str(c) for c in range(10)], (.49, .48, .45), (.2, .2, .2))
     recipe = named['mdc' if prefix else 'idc'].matching
-    m = Images(recipe, begin(recipe, data, 10, 0), data)
+    m = Images(recipe, start_images(recipe, data, 10, 0), data)
     if prefix: m.plan.sizes = [[prefix]]
     return data, recipe, m
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Fill', 'class_steps', 'memories', 'synthesized', 'matched', 'both_studies', 'ways', 'lasting', 'step_accuracies',
-           'measure', 'figure', 'summary']
+           'measure_continual', 'continual_figure', 'continual_summary']
 
 # %% ../nbs/experiments/17_continual.ipynb #2394e7c4
 from collections.abc import Callable,Iterable,Iterator
@@ -102,7 +102,7 @@ def _one_run(images, test, ipc, steps, updates, edc, idc, seed, keep)->dict:
     return out | {'all real images':judge(memories(random, images, parts, int(images.counts.min()), seed))}
 
 # %% ../nbs/experiments/17_continual.ipynb #7fd3d2a7
-def measure(
+def measure_continual(
     images:ImageSet, # for training
     test:ImageSet,
     ipc:int=5, # images that are kept of each class
@@ -124,7 +124,7 @@ def measure(
         student=idc.protocol.student, scores=scores, updates=updates, seed=seed, runs=runs, seconds=keep.seconds)
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
-def figure(row:dict):
+def continual_figure(row:dict):
     "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right)"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
     fig,ax = plt.subplots(figsize=(5.5, 3), layout='constrained')
@@ -137,7 +137,7 @@ def figure(row:dict):
     ax.legend(fontsize=7)
     return fig
 
-def summary(row:dict, name:str)->dict:
+def continual_summary(row:dict, name:str)->dict:
     "One line of a table: accuracy after every step, in percent"
     mine = [o for o in row['scores'] if o['set'] == name]
     return dict(memory=name) | {f"{o['classes']} classes":percent(o) for o in mine} | dict(n=row['runs'])

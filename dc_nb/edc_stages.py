@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['observer', 'informed', 'observers', 'OneBatch', 'a_few', 'as_they_are', 'start_set', 'warmth', 'known_classes',
            'beginning', 'start_stage', 'batch_stage', 'terms_of', 'joined_set', 'set_at_once', 'rounds', 'synthesis',
-           'film_stage', 'on_the_way', 'condensed', 'NearChance']
+           'film_stage', 'on_the_way', 'made_set', 'NearChance']
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #7ccb5e8c
 from dataclasses import replace
@@ -227,7 +227,7 @@ def on_the_way(run:Run)->dict:
 
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #4afdbc25
-def condensed(run:Run)->tuple:
+def made_set(run:Run)->tuple:
     "(condensed set, its start, the terms at every step)"
     stage = synthesis(run)
     made = run.get(stage)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from .core import aside,stream
 from .sets import ImageSet,channel_stats
-from .sources import ImageFiles,fits,fitted,folder_names,guard,seen_size,square,upright
+from .sources import ImageFiles,fits,resized,folder_names,guard,seen_size,square,upright
 
 # %% ../nbs/library/10_folders.ipynb #ab1440d2
 def held_back(y:Tensor|np.ndarray, share:float, seed:int)->torch.Tensor:
@@ -132,7 +132,7 @@ def _put(path, image, size, fit, where):
     with aside(path.with_suffix(end if end in _suffixes else '.png')) as tmp:
         if end in _suffixes: return tmp.write_bytes(_raw(image))
         im = _picture(image, where)
-        (im if size is None else fitted(im, (size, size), fit)).save(tmp, 'PNG')
+        (im if size is None else resized(im, (size, size), fit)).save(tmp, 'PNG')
 
 # %% ../nbs/library/10_folders.ipynb #0d25a9d4
 def from_stream(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['real_batch', 'network_batch', 'learn', 'passes', 'fresh_network', 'Networks', 'real_images', 'real_aims',
            'check_members', 'open_round', 'Matching', 'train', 'end_round', 'advance', 'state_of', 'stand_at', 'ride',
-           'begin', 'condensed', 'match_gradients']
+           'start_images', 'matched_set', 'match_gradients']
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #03b08652
 from collections.abc import Callable
@@ -245,7 +245,7 @@ def ride(
     return drive(run, checkpoint, every, tick)
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #b87981d1
-def begin(
+def start_images(
     recipe:MatchingRecipe,
     data:ImageSet, # the training images
     ipc:int, # stored images a class
@@ -255,7 +255,7 @@ def begin(
     many = recipe.start(data, ipc*recipe.factor**2, stream(seed, 'start'))
     return shrink(many.to(data.y.device), recipe.factor, recipe.whole)
 
-def condensed(m:Images, seed:int, **meta)->CondensedSet:
+def matched_set(m:Images, seed:int, **meta)->CondensedSet:
     "The set that a member holds; `meta` joins its card"
     r = m.recipe
     card = dict(m.data.card, source=m.data.checksum, ipc=m.ipc, seed=seed, recipe=r.key, choices=spell(r), **meta)
@@ -274,7 +274,7 @@ def match_gradients(
 )->CondensedSet:
     "Loop 2: condense `images` to `ipc` stored images a class (DC, DSA, IDC, DREAM, MDC, DM are other lists of choices)"
     enough(images, ipc*recipe.factor**2, 'ipc*factor^2 =')
-    members = dict(set=Images(recipe, begin(recipe, images, ipc, seed), images))
+    members = dict(set=Images(recipe, start_images(recipe, images, ipc, seed), images))
     run = ride(Matching(recipe, images, members, seed), checkpoint, every, tick)
     if trace is not None: trace += [float(o) for o in run.trace]
-    return condensed(run.members['set'], seed)
+    return matched_set(run.members['set'], seed)

@@ -17,7 +17,7 @@ from .coresets import random
 from .data import CondensedSet
 from .evaluation import Score,score
 from .experiments import ParameterError,families
-from .gradient_matching import Matching,begin,ride
+from .gradient_matching import Matching,start_images,ride
 from .matching_parameters import Mdc,compared,drawn,evaluated,matching_study_of
 from .multisize import collected,riders
 from .recipes import MatchingStudy
@@ -143,7 +143,7 @@ def gathered(run:MdcRun, values:list)->dict:
     def as_sets(xs):
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
-    start = begin(run.study.matching.but(extra=None), run.train, run.p.ipc, run.p.seed).cpu()
+    start = start_images(run.study.matching.but(extra=None), run.train, run.p.ipc, run.p.seed).cpu()
     return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(),
         names=list(full), chosen=chosen, seen=seen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from .core import Recipe,later,recipe
 from .data import CondensedSet,ImageSet
 from .freezing import frozen_size,policies
-from .gradient_matching import Matching,begin,condensed,ride
+from .gradient_matching import Matching,start_images,matched_set,ride
 from .gradients import wide
 from .initialization import enough
 from .matched_images import Images,MatchingRecipe,Sight
@@ -205,7 +205,7 @@ def riders(
     "The images that a comparison needs"
     for o in which:
         if o not in methods: raise ValueError(f"{o!r} is not one of the methods {', '.join(methods)}")
-    plain,start = recipe.but(extra=None), begin(recipe, data, ipc, seed)
+    plain,start = recipe.but(extra=None), start_images(recipe, data, ipc, seed)
     part = lambda a,b,r=plain: Images(r, start[:,a:b], data)
     out = {}
     if 'A' in which: out |= {f'A{n}':part(0, n) for n in sizes or range(1, ipc+1)}
@@ -225,7 +225,7 @@ def collected(
     seed:int
 )->dict: # {method: {size: CondensedSet}}
     "The sets of every method: A's own sets, prefixes for the others"
-    whole = {k:condensed(m, seed, member=k) for k,m in members.items()}
+    whole = {k:matched_set(m, seed, member=k) for k,m in members.items()}
     prefixes = lambda s: {n:s.first(n) for n in range(1, s.ipc+1)}
     out = {}                                     # A and B are made of several members, the others have their own name
     if 'A' in which:

@@ -14,7 +14,7 @@ import torch
 from numpy.lib import format as npy
 
 from .sets import ImageSet,channel_stats,whole_labels
-from .sources import affordable,fits,fitted,guard,square
+from .sources import affordable,fits,resized,guard,square
 
 # %% ../nbs/library/33_npz_images.ipynb #cded7c7e
 def _header(f):
@@ -43,7 +43,7 @@ def _images(z, key, size=None, fit='crop'):
         for i in range(0, n, step):
             raw = bytearray(rows.read(len(out[i:i+step])*h*w*c))
             part = torch.frombuffer(raw, dtype=torch.uint8).view(-1, h, w, c).permute(0, 3, 1, 2)
-            out[i:i+step] = part if size is None else fitted(part, side, fit)
+            out[i:i+step] = part if size is None else resized(part, side, fit)
         rows.read(1)                                                    # at its end the zip compares its own checksum
     return out
 

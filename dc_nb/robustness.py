@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Attack', 'attacks', 'fgsm', 'pgd', 'vmi', 'jitter_attack', 'cw', 'auto', 'disturbed', 'attacked', 'learned',
-           'students_on', 'measure', 'summary', 'figure']
+           'students_on', 'measure_robustness', 'robustness_summary', 'robustness_figure']
 
 # %% ../nbs/experiments/18_robustness.ipynb #8c6ccb37
 from collections.abc import Callable,Sequence
@@ -15,7 +15,7 @@ import torch
 from .core import Registry,checksum,seeded
 from .coresets import random
 from .data import CondensedSet,ImageSet
-from .evaluation import Protocol,equivalent_ipc,score,student,train_student,training_set
+from .evaluation import Protocol,equivalent_ipc,score,fresh_student,train_student,training_set
 from .keeper import Keeper,code_roots,forget,trained
 from .recipes import Study,sized_study,with_regime
 from .report import percent
@@ -101,7 +101,7 @@ def learned(
     def train(_, **how): return train_student(data, protocol, seed, who, **how)[0]
     depends = protocol.student, protocol.key, data.checksum, [checksum(o.net.state_dict()) for o in who], seed
     steps = protocol.training.epochs*ceil(len(data)/protocol.training.batch)
-    return trained(keep, lambda: student(protocol, data, seed), train, 'student', *depends, work=steps)
+    return trained(keep, lambda: fresh_student(protocol, data, seed), train, 'student', *depends, work=steps)
 
 # %% ../nbs/experiments/18_robustness.ipynb #9b961f5a
 def students_on(images:ImageSet, ipc:int, method:str, study:Study, seed:int, keep:Keeper=forget)->dict:
@@ -131,7 +131,7 @@ def _one_run(images, test, ipc, eps, curve, method, study, seed, keep)->dict:
     return out
 
 # %% ../nbs/experiments/18_robustness.ipynb #ad6fa77e
-def measure(
+def measure_robustness(
     images:ImageSet, # for training
     test:ImageSet,
     ipc:int=10,
@@ -153,13 +153,13 @@ def measure(
         preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs, seconds=keep.seconds)
 
 # %% ../nbs/experiments/18_robustness.ipynb #e34a711a
-def summary(row:dict, name:str)->dict:
+def robustness_summary(row:dict, name:str)->dict:
     "One line of a table: a student under every attack, in percent"
     of = {o['attack']:o for o in row['scores'] if o['set'] == name and o['eps'] in (0., row['eps'])}
     return dict(student=name) | {k:percent(of[k]) for k in ('clean', *attacks)} | dict(n=row['runs'])
 
 # %% ../nbs/experiments/18_robustness.ipynb #482de52e
-def figure(row:dict):
+def robustness_figure(row:dict):
     "Accuracy under PGD against eps, and under every attack at the row's eps: a line for each student"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
     fig,(left,right) = plt.subplots(1, 2, figsize=(8.5, 3), sharey=True, layout='constrained')

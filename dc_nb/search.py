@@ -21,7 +21,7 @@ from .ablation_runs import Ablation,AblationRun,ablate,ablation_row
 from .augment import for_images
 from .core import Diverged,aside,drive,seed_of,spell,table
 from .edc_runs import Edc,EdcRun,NearChance
-from .evaluation import Watched,student as fresh_student,training_set
+from .evaluation import Watched,fresh_student,training_set
 from .experiments import ParameterError,number,positive,repeats,text,whole,writable
 from .folders import held_back
 from .recipes import Study,named

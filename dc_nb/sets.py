@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from .core import along,checksum,nearest
-from .sources import DataError,ImageFiles,escaped,fits,fitted,guard,shown,square,upright
+from .sources import DataError,ImageFiles,escaped,fits,resized,guard,shown,square,upright
 
 _all_ = ['DataError', 'ImageFiles', 'escaped', 'fits', 'guard', 'shown']
 
@@ -174,7 +174,7 @@ def _own(x, y, classes, name, like, licence, size, fit):
     "The set of these images and labels, brought to `size`, with the classes and normalisation of `like`"
     fits(classes is None or isinstance(classes, (list, tuple)), f"classes must be a list of names, not {classes!r}")
     if size is None: square([x.shape[2:]], name)
-    else: x = torch.cat([fitted(part, (size, size), fit) for part in x.split(500)])
+    else: x = torch.cat([resized(part, (size, size), fit) for part in x.split(500)])
     if like is None: return ImageSet(x, y, classes or range(int(y.max())+1), *channel_stats(x), name, licence=licence)
     fits(tuple(x.shape[1:])==like.shape,
         f"{name} has images of {tuple(x.shape[1:])}, {like.name} of {like.shape}; pass size=PIXELS")
@@ -204,7 +204,7 @@ def from_pairs(
     xs,ys = zip(*(_item(pairs, i, f'{name}[{i}]') for i in range(len(pairs))))
     _alike(xs, name)
     if size is None: square([x.shape[1:] for x in xs], name)
-    else: xs = [fitted(x, (size, size), fit) for x in xs]
+    else: xs = [resized(x, (size, size), fit) for x in xs]
     classes = classes or getattr(pairs, 'classes', None)
     return _own(torch.stack(xs), torch.tensor(ys), classes, name, like, licence, None, fit)
 

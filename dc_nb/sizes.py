@@ -19,7 +19,7 @@ from .condensed import CondensedSet
 from .core import Registry,along,drive,spell,table
 from .coresets import confidence,herding,k_center
 from .edc_runs import Edc,EdcRun,brief_study,observer,synthesis
-from .evaluation import Score,paired,student as fresh_student,training_set
+from .evaluation import Score,paired,fresh_student,training_set
 from .experiments import ParameterError,families,networks,positive,repeats,text
 from .recipes import named,with_regime
 from .runs import common_row,numbers,student,with_study

@@ -13,7 +13,7 @@ from time import process_time
 import torch
 from .condensed import CondensedSet
 from .evaluation import Score,evaluate,paired
-from .gradient_matching import Matching,condensed,match_gradients,ride
+from .gradient_matching import Matching,matched_set,match_gradients,ride
 from .matched_images import Images,MatchingRecipe
 from .matching_recipes import MatchingStudy
 from .multisize import Multisize,together
@@ -73,7 +73,7 @@ def slim(
     sizes = list(range(1, whole.ipc) if sizes is None else sizes)
     members = {f'S{n}':Images(plain, unit(start.first(n).x), data) for n in sizes if n < whole.ipc}
     if members: ride(Matching(plain, data, members, seed, batched), **kw)
-    small = {n:condensed(members[f'S{n}'], seed, member=f'SDC, our reading, {n}') for n in sizes if n < whole.ipc}
+    small = {n:matched_set(members[f'S{n}'], seed, member=f'SDC, our reading, {n}') for n in sizes if n < whole.ipc}
     return small | {n:start for n in sizes if n == whole.ipc}
 
 # %% ../nbs/concepts/18_slimmable.ipynb #0c0023f2

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Slimming', 'scales', 'lasso', 'train_sparse', 'kept', 'narrow', 'lesson', 'healed', 'teachers', 'set_of', 'rivals',
-           'mean_sd', 'measure', 'bars', 'summary', 'figure']
+           'mean_sd', 'measure_slimming', 'bars', 'slimming_summary', 'slimming_figure']
 
 # %% ../nbs/experiments/16_slimming.ipynb #529be858
 from collections.abc import Iterable,Sequence
@@ -180,7 +180,7 @@ def mean_sd(values:Iterable)->dict:
     return dict(accuracies=list(s.accuracies), mean=s.mean, sd=s.sd, n=s.n)
 
 # %% ../nbs/experiments/16_slimming.ipynb #e881c0a0
-def measure(
+def measure_slimming(
     images:ImageSet, # for training
     test:ImageSet,
     ipcs:Sequence[int]=(1, 10), # sizes of the condensed sets
@@ -206,14 +206,14 @@ def bars(points:list)->tuple:
     "(means, standard deviations) of rows' scores, in percent"
     return [100*o['mean'] for o in points], [100*(o['sd'] or 0) for o in points]
 
-def summary(row:dict, ipc:int, ratio:float)->dict:
+def slimming_summary(row:dict, ipc:int, ratio:float)->dict:
     "One line of a table: every set at one IPC and ratio, in percent"
     at = {o['set']:percent(o) for o in row['scores'] if o['ratio'] == ratio and o['ipc'] in (None, ipc)}
     order = ('parameters left', 'not healed', 'condensed', 'random', 'equal bytes', 'all real images')
     return {'IPC':ipc, 'channels cut':f'{ratio:.0%}', **{k:at[k] for k in order}, 'n':row['runs']}
 
 # %% ../nbs/experiments/16_slimming.ipynb #a72b2e5b
-def figure(row:dict):
+def slimming_figure(row:dict):
     "Accuracy after healing against the share of channels that went: a panel for each IPC (EDC, Fig. 4, left)"
     ipcs = sorted({o['ipc'] for o in row['scores'] if o['ipc']})
     fig,axs = plt.subplots(1, len(ipcs), figsize=(3.4*len(ipcs), 2.7), sharey=True, squeeze=False, layout='constrained')

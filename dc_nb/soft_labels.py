@@ -179,10 +179,10 @@ def stored(loss:Callable, data:ImageSet, nets:list, training:Training, seed:int)
     "Live labels written down beforehand: the student of the same seed meets the same views"
     return from_table(loss, label_table(data, nets, training, seed))
 
+@regimes('hard')
 def no_teacher(loss:Callable, data:ImageSet, nets:list, training:Training, seed:int)->Callable:
     "Hard labels: cross-entropy with the class"
     return hard
-regimes['hard'] = no_teacher
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #1f19efee
 def rank_views(

@@ -21,7 +21,7 @@ from .augment import for_images
 from .core import Damaged,drive,spell
 from .coresets import random
 from .data import CondensedSet
-from .evaluation import Score,Watched,own_labels,own_table,paired,score,student as fresh_student,training_set
+from .evaluation import Score,Watched,own_labels,own_table,paired,score,fresh_student,training_set
 from .observers import Observer,able
 from .run_base import Run,blank,clock,noted,sound,step_time,timed,with_study
 from .soft_labels import Labelling,fixed,from_table,label_bytes

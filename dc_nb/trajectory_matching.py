@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['expert_training', 'TrajectoryRecipe', 'packed', 'unpacked', 'fresh', 'Expert', 'train_expert', 'train_experts',
            'student_step', 'distance', 'step_draws', 'unroll', 'Moving', 'first_images', 'Trajectories', 'meeting',
-           'walk_distance', 'iterate', 'snapshot', 'resume', 'condensed', 'at_learned_rate', 'match_trajectories']
+           'walk_distance', 'iterate', 'snapshot', 'resume', 'trajectory_set', 'at_learned_rate', 'match_trajectories']
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #1c77bd9e
 from collections.abc import Callable
@@ -263,7 +263,7 @@ def resume(run:Trajectories, state:dict):
     if run.plan: run.plan.restore(state['plan'], device)
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #2f6ac872
-def condensed(run:Trajectories, **meta)->CondensedSet:
+def trajectory_set(run:Trajectories, **meta)->CondensedSet:
     "The set that a run holds; its card names the learned step size"
     r = run.recipe
     card = dict(run.data.card, source=run.data.checksum, ipc=run.ipc, seed=run.seed, recipe=r.key, choices=spell(r),
@@ -297,4 +297,4 @@ def match_trajectories(
     start = first_images(recipe, images, ipc, seed)
     run = drive(Trajectories(recipe, images, start, experts, seed), checkpoint, every, tick)
     if trace is not None: trace += [float(o) for o in run.trace]
-    return condensed(run)
+    return trajectory_set(run)

@@ -24,7 +24,7 @@ from .evaluation import Score,evaluate,paired,score
 from dc_nb.experiments import (Common,ParameterError,append_row,families,networks,number,positive,repeats,roomy,rows,
     text,whole)
 from .gradient_matching import Matching
-from .gradient_matching import begin as start_of,condensed as set_of
+from .gradient_matching import matched_set,start_images
 from .gradients import coupled
 from .matched_images import Images
 from .matching_runs import averages,evaluated,random_student,readable
@@ -32,7 +32,7 @@ from .multisize import Multisize
 from .recipes import TrajectoryStudy,matching_sizes,matching_study,trajectory_sizes,trajectory_study
 from .runs import Run,blank,common_row,difference_of,enough_images,fit_disk,numbers,sized,student,timed
 from .stages import Stage,choices,network_roots
-from .trajectory_matching import Expert,Trajectories,condensed,first_images,match_trajectories,packed
+from .trajectory_matching import Expert,Trajectories,trajectory_set,first_images,match_trajectories,packed
 from pydantic import Field
 from safetensors import safe_open
 
@@ -188,7 +188,7 @@ def trajectory_sets(run:MttRun, values:list)->dict:
     for k,v in zip(run.which, values):
         loop = Trajectories(of_set(run, k), run.train, v['x'], [], run.p.seed)
         loop.size = v['size']
-        whole = condensed(loop, member=k)
+        whole = trajectory_set(loop, member=k)
         sets[k] = {n:whole.first(n) for n in range(1, run.p.ipc+1)}
     # what is drawn and read lies on the host
     def of(what): return {k:v[what].cpu() if torch.is_tensor(v[what]) else v[what] for k,v in zip(run.which, values)}
@@ -236,11 +236,11 @@ def trajectory_results(run:MttRun)->dict:
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #7558c2ac
 def within(seconds:float, recipe:MatchingStudy, images:ImageSet, ipc:int, seed:int)->tuple:
     "(set, rounds) of loop 2 in whole rounds, until `seconds` of a processor are over"
-    start = start_of(recipe, images, ipc, seed)
+    start = start_images(recipe, images, ipc, seed)
     run = Matching(recipe.but(rounds=10**6), images, dict(set=Images(recipe, start, images)), seed)
     begun = process_time()
     while run.step or process_time()-begun < seconds: run.advance()
-    return set_of(run.members['set'], seed), run.round
+    return matched_set(run.members['set'], seed), run.round
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #9da397bc
 small_rivals = 'dc', 'dsa', 'dm'

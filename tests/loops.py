@@ -6,7 +6,7 @@ import torch
 from dc_nb.augment import crop, cutmix, cutmix_labels, flip
 from dc_nb.core import recipe
 from dc_nb.data import toy
-from dc_nb.gradient_matching import Matching, begin
+from dc_nb.gradient_matching import Matching, start_images
 from dc_nb.matched_images import Extra, Images, Plan
 from dc_nb.models import create
 from dc_nb.multisize import Multisize, riders
@@ -44,7 +44,7 @@ def matching(where, method='idc', batched=True, **extra):
     data,_ = bench(where)
     m = matching_sizes['small'](named[method], 3).matching
     recipe = m.but(factor=1, steps=3, rounds=3, learn=min(m.learn, 64), extra=None)
-    members = riders(recipe, data, 3, 0, extra=Multisize(period=1, **extra)) if extra else dict(set=Images(recipe, begin(recipe, data, 2, 0), data))
+    members = riders(recipe, data, 3, 0, extra=Multisize(period=1, **extra)) if extra else dict(set=Images(recipe, start_images(recipe, data, 2, 0), data))
     return Matching(recipe, data, members, 0, batched)
 
 class FirstThenAll(Plan):
@@ -64,7 +64,7 @@ class OneFirst(Extra):
 def added(where):
     data,_ = bench(where)
     r = matching_sizes['small'](named['idc'], 3).matching.but(factor=1, steps=3, rounds=3, learn=64, extra=OneFirst())
-    return Matching(r.but(extra=None), data, dict(set=Images(r, begin(r, data, 2, 0), data)), 0, True)
+    return Matching(r.but(extra=None), data, dict(set=Images(r, start_images(r, data, 2, 0), data)), 0, True)
 
 def trajectory(where, **kw):
     "A recipe of loop 3 and what its experts left"

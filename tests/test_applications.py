@@ -130,9 +130,9 @@ def test_nobody_is_right_nobody_is_attacked(learned):
     wrong = replace(test, y=(net(test.take(torch.arange(len(test)))[0]).argmax(1)+1) % 5)
     assert robustness.attacked(net, wrong, robustness.auto, .1) == 0
 
-tiny = dict(slimming=partial(slimming.measure, ipcs=(1,), ratios=(.9,), runs=1, recipe=quick),
-    continual=partial(continual.measure, ipc=1, steps=2, runs=1, updates=3),
-    robustness=partial(robustness.measure, ipc=1, curve=(.05,), most=4, runs=1))
+tiny = dict(slimming=partial(slimming.measure_slimming, ipcs=(1,), ratios=(.9,), runs=1, recipe=quick),
+    continual=partial(continual.measure_continual, ipc=1, steps=2, runs=1, updates=3),
+    robustness=partial(robustness.measure_robustness, ipc=1, curve=(.05,), most=4, runs=1))
 
 @pytest.fixture
 def hurried(monkeypatch):
@@ -156,8 +156,8 @@ def test_the_row_of_a_tiny_run(name, hurried):
     assert row['run'] == name and row['scale'] == 'small run'
     assert all(o['n'] == 1 and o['sd'] is None for o in row['scores'])
     row = json.loads(json.dumps(row))
-    plt.close(module.figure(row))
-    assert module.summary(row, *((1, .9) if name == 'slimming' else (row['scores'][0]['set'],)))['n'] == 1
+    plt.close(getattr(module, f'{name}_figure')(row))
+    assert getattr(module, f'{name}_summary')(row, *((1, .9) if name == 'slimming' else (row['scores'][0]['set'],)))['n'] == 1
     if name == 'slimming': assert tiny[name](data, test)['scores'] == row['scores']
 
 def test_the_rows_that_the_pages_show():

@@ -92,7 +92,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp('made')
     own_data(folder/'own.npz')
     run = EdcRun(check(dict(QUICK, dataset=str(folder/'own.npz'), out=str(folder/'out')), Edc))
-    found = edc_runs.results(run)
+    found = edc_runs.edc_results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     return run, run.folder/f'{run.folder.name}.safetensors', found['row']
 
@@ -115,7 +115,7 @@ def test_the_table_above_names_tests():
 
 FAST = partial(optim.SGD, lr=1e8)
 
-def everything(run): return {'edc':edc_runs.results, 'mdc':matching_runs.size_results, 'mtt':trajectory_results}[run.name](run)
+def everything(run): return {'edc':edc_runs.edc_results, 'mdc':matching_runs.size_results, 'mtt':trajectory_results}[run.name](run)
 
 @pytest.mark.parametrize('name,make,says', [
     ('a diverged observer', lambda out: edc(out, study=lambda s: s.but(squeeze__optimiser=FAST)), ('convnet_d1:', 'at step', 'learning rate')),
@@ -155,18 +155,18 @@ ADAM = partial(optim.AdamW, weight_decay=0.)
 ], ids=lambda o: o if isinstance(o, str) else '')
 def test_absurd_but_finite(tmp_path, name, make, says):
     run = make(tmp_path)
-    with pytest.raises(Diverged) as e: edc_runs.results(run) if isinstance(run, EdcRun) else matching_runs.size_results(run)
+    with pytest.raises(Diverged) as e: edc_runs.edc_results(run) if isinstance(run, EdcRun) else matching_runs.size_results(run)
     assert says in str(e.value) and ':' in str(e.value), e.value
 
 @pytest.mark.parametrize('rate,doubtful', [(1e-3, False), (30., True)])
 def test_a_doubt_is_in_the_row_and_in_the_last_lines(tmp_path, rate, doubtful):
     "A loss above that of a network that says nothing can be that of a short run: it is said, and nothing stops"
     run = edc(tmp_path, observer_epochs=6, study=lambda s: s.but(protocol__training__optimiser=partial(ADAM, lr=rate), protocol__training__epochs=6))
-    found = edc_runs.results(run)
+    found = edc_runs.edc_results(run)
     mine = [o for o in found['row']['doubts'] if o.startswith('student, ') and 'the loss ends at ' in o]
     last = keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     assert (bool(mine), 'doubts   student' in last) == (doubtful, doubtful), found['row']['doubts']
-    if doubtful: assert edc_runs.results(edc(tmp_path, observer_epochs=6, study=lambda s: run.study))['row']['doubts'] == found['row']['doubts'], 'from the cache, too'
+    if doubtful: assert edc_runs.edc_results(edc(tmp_path, observer_epochs=6, study=lambda s: run.study))['row']['doubts'] == found['row']['doubts'], 'from the cache, too'
 
 def test_a_result_that_is_not_finite_is_not_saved(tmp_path):
     stage = Stage('x', 'mine', (), lambda job: job.save(dict(x=torch.tensor([0., float('nan')]))))
@@ -191,7 +191,7 @@ def test_weights_that_are_no_numbers(tmp_path, value):
     next(net.parameters()).data.view(-1)[0] = value
     (tmp_path/'w').mkdir()
     torch.save(net.state_dict(), tmp_path/'w'/'convnet_d1.pth')
-    with pytest.raises((ValueError, Diverged)) as e: edc_runs.results(edc(tmp_path, weights=str(tmp_path/'w')))
+    with pytest.raises((ValueError, Diverged)) as e: edc_runs.edc_results(edc(tmp_path, weights=str(tmp_path/'w')))
     assert 'finite' in str(e.value) or 'chance' in str(e.value), e.value
     assert not left(tmp_path, 'set-*')
 
@@ -334,7 +334,7 @@ def test_rows_name_each_stage(tmp_path):
     torch.set_num_threads(2)
     try: run.get(synthesis(run))
     finally: torch.set_num_threads(1)
-    row = edc_runs.results(edc(tmp_path, regime='live'))['row']
+    row = edc_runs.edc_results(edc(tmp_path, regime='live'))['row']
     by = {k:o['machine'].rsplit(', ')[-1] for o in row['made'] for k in o['stages']}
     assert by['set'] == by['network'] == '2 threads' and by['student'] == '1 threads', by
     assert '2 threads' in row['machine'] and '1 threads' in row['machine'] and all(o['commit'] for o in row['made'])
@@ -386,9 +386,9 @@ def test_rows_of_others_are_refused(tmp_path, monkeypatch, row):
 @pytest.mark.parametrize('kind', ['student', 'network', 'set', 'observer', 'subset', 'labels'])
 def test_a_whole_file_in_the_place_of_another(tmp_path, kind):
     "It is seen, said, and made again: the row does not change"
-    get = lambda: edc_runs.results(edc(tmp_path, observers='convnet_d1,convnet_d2', seeds=2, regime='live'))['row']['scores']
+    get = lambda: edc_runs.edc_results(edc(tmp_path, observers='convnet_d1,convnet_d2', seeds=2, regime='live'))['row']['scores']
     expected = get()
-    if kind == 'set': edc_runs.results(edc(tmp_path, observers='convnet_d1,convnet_d2', seeds=2, regime='live', seed=3))
+    if kind == 'set': edc_runs.edc_results(edc(tmp_path, observers='convnet_d1,convnet_d2', seeds=2, regime='live', seed=3))
     for end in ('.safetensors', '.npy') if kind == 'labels' else ('.safetensors',):
         a,*_,b = [tmp_path/'cache'/f for f in left(tmp_path, f'{kind}-*{end}')]
         one,other = a.read_bytes(), b.read_bytes()
@@ -400,7 +400,7 @@ def test_a_whole_file_in_the_place_of_another(tmp_path, kind):
 
 @pytest.mark.parametrize('how', ['cut', 'flip', 'gone'])
 def test_a_damaged_table_is_made_again(tmp_path, how):
-    get = lambda: edc_runs.results(edc(tmp_path, regime='live'))['row']['scores']
+    get = lambda: edc_runs.edc_results(edc(tmp_path, regime='live'))['row']['scores']
     expected = get()
     f = tmp_path/'cache'/left(tmp_path, 'labels-*.npy')[0]
     b = bytearray(f.read_bytes())
@@ -481,7 +481,7 @@ def test_things_in_the_place_of_results(tmp_path, place):
     where.write_text('x') if place in ('folder', 'cache') else (where.mkdir(), (where/'mine').write_text('x'))
     try: run = edc(tmp_path)
     except ParameterError: return
-    found = edc_runs.results(run)
+    found = edc_runs.edc_results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     assert (where/'mine').exists(), 'nothing of somebody else is removed'
 
@@ -524,7 +524,7 @@ def test_data_names(tmp_path, name):
     except ValueError: return
     try: run = edc(tmp_path, data=data)
     except ParameterError: return
-    found = edc_runs.results(run)
+    found = edc_runs.edc_results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     assert run.folder.parent == tmp_path and len(list(run.folder.glob('*.safetensors'))) == 1
 
@@ -653,7 +653,7 @@ def test_nothing_stays_behind(made):
 
 def test_killed_between_a_label_table_and_its_card(tmp_path, monkeypatch):
     "The table is in its place, its card is not: the next run does not take an empty table for a finished one"
-    expected = edc_runs.results(edc(tmp_path/'whole', regime='live'))['row']['scores']
+    expected = edc_runs.edc_results(edc(tmp_path/'whole', regime='live'))['row']['scores']
     from dc_nb.stages import Job
     save = Job.save
     def stop(self, state, stage=None, **card):
@@ -661,8 +661,8 @@ def test_killed_between_a_label_table_and_its_card(tmp_path, monkeypatch):
         save(self, state, stage, **card)
     with monkeypatch.context() as m:
         m.setattr(Job, 'save', stop)
-        with pytest.raises(KeyboardInterrupt): edc_runs.results(edc(tmp_path, regime='live'))
+        with pytest.raises(KeyboardInterrupt): edc_runs.edc_results(edc(tmp_path, regime='live'))
     run = edc(tmp_path, regime='live')
-    assert edc_runs.results(run)['row']['scores'] == expected
+    assert edc_runs.edc_results(run)['row']['scores'] == expected
     a,b = [[(p/'cache'/f).read_bytes() for f in left(p, 'labels-*.npy')] for p in (tmp_path/'whole', tmp_path)]
     assert a == b

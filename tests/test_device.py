@@ -155,10 +155,10 @@ def test_a_run_notebook(tmp_path, monkeypatch, kind, parameters):
 @pytest.mark.slow                                                   # test_resume kills every stage without the device
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     "Interrupted in every stage, continued from the files"
-    from dc_nb.edc_runs import EdcRun, results
+    from dc_nb.edc_runs import EdcRun, edc_results
     from dc_nb import stages
     monkeypatch.setenv('TQDM_DISABLE', '1')
-    def run(where, out): return results(EdcRun(check(dict(TINY, device=where, out=str(tmp_path/out)), Edc)))
+    def run(where, out): return edc_results(EdcRun(check(dict(TINY, device=where, out=str(tmp_path/out)), Edc)))
     expected = run('cpu', 'whole')
     class Mortal(stages.Progress):
         "Ends the process in the second step of every stage, once"

@@ -11,7 +11,7 @@ from dc_nb.data import CondensedSet,toy
 from dc_nb.experiments import check
 from dc_nb.formation import enlarge,image_major,shrink,tile,tile_major,untile
 from dc_nb.freezing import frozen_size
-from dc_nb.gradient_matching import Matching,advance,begin,match_gradients,ride
+from dc_nb.gradient_matching import Matching,advance,start_images,match_gradients,ride
 from dc_nb.matched_images import Images,MatchingRecipe
 from dc_nb.gradients import momentum_step
 from dc_nb.matching_report import mdc_published
@@ -174,7 +174,7 @@ def test_refiling_does_not_change_the_run():
         run = Matching(r, data, dict(m=m), 0)
         while not run.done: advance(run)
         return m.x
-    start = begin(r, data, 3, 0)
+    start = start_images(r, data, 3, 0)
     ours = end(start, lambda x: enlarge(x, 2, (8, 8)))
     theirs = end(torch.stack([tile_major(c, 2) for c in start]), lambda x: enlarge(image_major(x, 2), 2, (8, 8)))
     assert torch.equal(torch.stack([image_major(c, 2) for c in theirs]), ours)

@@ -54,14 +54,14 @@ def test_end_to_end(tmp_path):
 
 def test_a_run_that_is_watched(tmp_path):
     "Its page gets losses, the images as they are, and at the end the set; then the browser asks no more"
-    from dc_nb.edc_runs import results
+    from dc_nb.edc_runs import edc_results
     from dc_nb.opening import closed
     from dc_nb.runs import keep,signed
     run = EdcRun(check(dict(places(tmp_path), **TINY, watch=True), Edc))
     run.get(synthesis(run))
     page = (run.out/'watch.html').read_text()
     assert 'data:image' in page and 'refresh' in page and '>done<' not in page
-    found = results(run)
+    found = edc_results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     closed(run, found['condensed'].x)
     page = (run.out/'watch.html').read_text()

@@ -20,12 +20,12 @@ import torch; torch.set_num_threads(1)
 if len(sys.argv) > 3:                                     # another version of torch, as far as the files know
     from dc_nb import stage_code
     stage_code.versions = lambda: dict(torch=sys.argv[3], torchvision='0')
-from dc_nb.edc_runs import Edc,EdcRun,results
+from dc_nb.edc_runs import Edc,EdcRun,edc_results
 from dc_nb.experiments import check
 run = EdcRun(check(dict(json.loads(sys.argv[1]), out=sys.argv[2]), Edc))
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter('always')
-    results(run)
+    edc_results(run)
 print(json.dumps([[str(w.message) for w in said], run.store.kept]))
 '''
 
