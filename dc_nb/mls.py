@@ -14,7 +14,7 @@ from torch import Tensor
 
 # %% ../nbs/concepts/13_mls.ipynb #c29809be
 def feature_distances(
-    syn:Tensor, # N x D: features of the synthetic images in order (with tiles: the mean of each image's tiles)
+    syn:Tensor, # N x D: features of the synthetic images in order (of images that hold several small ones: their mean)
     real:Tensor # M x D: features of real images
 )->Tensor: # N-1: F of the prefixes of 1..N-1 images
     "Squared distance of the mean feature of every proper prefix to the real mean (MDC, Eq. 5)"
