@@ -220,12 +220,12 @@ def class_entry(full, name, o, module, labels, git, link)->str:
     about = [*class_fields(o), *(errors_of(o.__post_init__, module) if '__post_init__' in vars(o) else [])]
     parts = [method(full, f'{name}.{k}', k, v, o, module, labels, git) for k,v in members(o).items()]
     head = full + class_signature(o)
-    return directive(kind, head, body(own, '\n'.join(about), link, '\n'.join(parts)), '::::')
+    return directive(kind, head, body(own, extended(o), '\n'.join(about), link, '\n'.join(parts)), '::::')
 
 def class_fields(o)->list:
     "Comments of a class's fields, or of the arguments of its `__init__`"
-    if '__init__' in vars(o) and not is_dataclass(o):
-        return [f for f in fields_of(o.__init__) if not f.startswith(':returns')]
+    if own_init(o) and not is_dataclass(o):
+        return [f for f in fields_of(own_init(o)) if not f.startswith(':returns')]
     own = comments(o) if is_dataclass(o) or hasattr(o, 'model_fields') else {}
     names = list(getattr(o, 'model_fields', ())) or ([f.name for f in fields(o)] if is_dataclass(o) else [])
     return [f':param {k}: {plain(own[k])}' for k in names if k in own]
@@ -241,8 +241,18 @@ def class_signature(o)->str:
     if hasattr(o, 'model_fields'):
         own = [k for k in o.model_fields if k in vars(o).get('__annotations__', ())]
         return f"({', '.join(f'{k}={valid(short(o.model_fields[k].default))}' for k in own)})"
-    init = vars(o).get('__init__')
-    return signature(init, True) if init and inspect.isfunction(init) else ''
+    init = own_init(o)
+    return signature(init, True) if init else ''
+
+def own_init(o):
+    "The `__init__` of ours that makes an object, this class's or that of one it extends; None without one"
+    made = next((vars(b)['__init__'] for b in o.__mro__ if '__init__' in vars(b)), None)
+    return made if inspect.isfunction(made) and made.__module__.startswith(PACKAGE) else None
+
+def extended(o)->str:
+    "The classes of ours whose methods are its own, too"
+    bases = [b.__name__ for b in o.__bases__ if b.__module__.startswith(PACKAGE)]
+    return f"Extends {', '.join(f'`{b}`' for b in bases)}: their methods are its own, too." if bases else ''
 
 def method(full, name, k, v, cls, module, labels, git)->str:
     "A method or property"

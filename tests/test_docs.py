@@ -174,7 +174,7 @@ SAMPLE = '''"A module to show"
 from dataclasses import dataclass
 from functools import partial
 from torch import Tensor
-__all__ = ['half', 'Box', 'kinds', 'Empty']
+__all__ = ['half', 'Box', 'kinds', 'Empty', 'Shelf', 'Rack']
 
 class Empty(ValueError): "Nothing is in it"
 
@@ -199,6 +199,14 @@ class Box:
     def open(self, key:str)->list: "With a `key`"; return []
     @property
     def area(self)->int: return self.side**2
+
+class Shelf:
+    "Boxes"
+    def __init__(self,
+        room:int=9 # boxes that fit
+    ): self.room = room
+
+class Rack(Shelf): "Shelves"
 
 kinds = dict(a=1, b=2)
 '''
@@ -226,7 +234,12 @@ def test_an_entry_of_a_class_has_its_fields_and_methods(sample):
     assert [p for p in parts if p not in text] == [], text
     assert 'Box.make(' not in text                                      # a field that holds a function is no method
     assert '`a`, `b`' in api.entry('kinds', sample.kinds, sample, set(), '')
-    assert list(api.exported(sample)) == ['Empty', 'half', 'Box', 'kinds']
+    assert list(api.exported(sample)) == ['Empty', 'half', 'Box', 'Shelf', 'Rack', 'kinds']
+
+def test_a_class_says_what_it_extends_and_how_it_is_made(sample):
+    text = api.entry('Rack', sample.Rack, sample, set(), 'https://git')
+    parts = ['class} dc_nb_sample.Rack(room: int = 9)', 'Extends `Shelf`', ':param room: boxes that fit']
+    assert [p for p in parts if p not in text] == [], text
 
 def test_every_exported_name_has_an_entry():
     found = api.modules()
