@@ -31,7 +31,6 @@ from .sets import ImageSet
 from .sources import folder_names
 from .stages import Stage,Store,choices,digest,network_roots
 from .train import Fit,Training,accuracy,constant,doubt,fit,silence
-from .watch_pages import watching
 from safetensors import SafetensorError
 from safetensors.torch import load_file,save_file
 from torch import nn
@@ -57,8 +56,6 @@ class Setup:
         set_precision(self.device, p.precision)
         self.store = Store(writable(self.out/'cache'), self.device, p.stale, p.every, self.amp)
         self.train,self.test = [o.to(self.device) for o in data] if data else data_of(p, self.device)
-        if p.watch:
-            self.store.watch = watching(self.out/'watch.html', f'{self.name} on {self.train.name}', self.train.classes)
 
     def amp(self):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)

@@ -55,16 +55,17 @@ def test_end_to_end(tmp_path):
 def test_a_run_that_is_watched(tmp_path):
     "Its page gets losses, the images as they are, and at the end the set; then the browser asks no more"
     from dc_nb.edc_runs import edc_results
-    from dc_nb.opening import closed
+    from dc_nb.opening import apart,closed
     from dc_nb.runs import keep,signed
     run = EdcRun(check(dict(places(tmp_path), **TINY, watch=True), Edc))
+    apart(run)
     run.get(synthesis(run))
-    page = (run.out/'watch.html').read_text()
+    page = (run.folder/'watch.html').read_text()
     assert 'data:image' in page and 'refresh' in page and '>done<' not in page
     found = edc_results(run)
     keep(run, signed(found['condensed'], run, found['row'], 'scores'), found['row'])
     closed(run, found['condensed'].x)
-    page = (run.out/'watch.html').read_text()
+    page = (run.folder/'watch.html').read_text()
     assert 'data:image' in page and '>done<' in page and 'refresh' not in page
 
 def test_typed_parameters():
