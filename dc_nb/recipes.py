@@ -208,10 +208,10 @@ def _squeezed(s, usual, steps, images):
 
 # %% ../nbs/experiments/01_recipes.ipynb #17d941f0
 @sizes
-def paper(study:Study, ipc:int, classes:int=10, images:int|None=None): return study
+def paper(study:Study, ipc:int, classes:int=10, images:int|None=None, side:int=32): return study
 
 @sizes
-def cpu(study:Study, ipc:int, classes:int=10, images:int|None=None):
+def cpu(study:Study, ipc:int, classes:int=10, images:int|None=None, side:int=32):
     "Within an hour on two cores for CIFAR-10, IPC 10: three observers, 2346 steps of each, 240 of the student"
     observers = ('convnet_w128', 'mobilenet_v2', 'convnet_w32') if len(study.observers) > 1 else ('mobilenet_v2',)
     return study.but(observers=observers, squeeze__epochs=_squeezed(study, 3, 2346, images),
@@ -219,19 +219,21 @@ def cpu(study:Study, ipc:int, classes:int=10, images:int|None=None):
 
 # %% ../nbs/experiments/01_recipes.ipynb #b8d86aa0
 @sizes
-def small(study:Study, ipc:int, classes:int=10, images:int|None=None):
+def small(study:Study, ipc:int, classes:int=10, images:int|None=None, side:int=8):
     "About a minute on two cores for digits; the student takes about 100 steps, so its average must forget faster"
+    # one convolution sees enough of a digit of 8 pixels, and too little of larger images
+    student = 'convnet_d1' if side <= 8 else 'wrn_16_2'
     observers = ('convnet_d1', 'convnet_d2', 'wrn_16_2') if len(study.observers) > 1 else ('wrn_16_2',)
     return study.but(observers=observers, squeeze__epochs=_squeezed(study, 8, 150, images),
         synthesis__steps=min(study.synthesis.steps, 60),
-        protocol__student='convnet_d1', **_shorter(study, ipc, classes, 100, .9, 25))
+        protocol__student=student, **_shorter(study, ipc, classes, 100, .9, 25))
 
 # %% ../nbs/experiments/01_recipes.ipynb #a598ec88
 for k,v in letters(named['edc']).items(): named[f'config_{k.lower()}'] = v
 
 def sized_study(dataset:str, ipc:int, method:str, preset:str, side:int=32, classes:int=10, images:int|None=None)->Study:
     "`study` at the budget of a preset, for so many classes and training images; letters come from EDC at that budget"
-    size = partial(sizes[preset], ipc=ipc, classes=classes, images=images)
+    size = partial(sizes[preset], ipc=ipc, classes=classes, images=images, side=side)
     if method in configs: return letters(size(study(dataset, ipc, 'edc', side)))[method[-1].upper()]
     if method == 'edc_tuned': return edc_tuned(size(study(dataset, ipc, 'edc', side)))
     return size(study(dataset, ipc, method, side))

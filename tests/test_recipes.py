@@ -9,7 +9,7 @@ from dc_nb import recipes
 from dc_nb.core import spell
 from dc_nb.recipes import matching_sizes,matching_study,named,sized_study,trajectory_sizes,trajectory_study,with_regime
 
-def edc(dataset, ipc, preset, **kw): return sized_study(dataset, ipc, 'edc', preset).but(**kw)
+def edc(dataset, ipc, preset, **kw): return sized_study(dataset, ipc, 'edc', preset, 8 if dataset == 'digits' else 32).but(**kw)
 def mdc(dataset, ipc, preset, **kw): return matching_sizes[preset](matching_study(dataset, ipc), ipc).but(**kw)
 
 def mtt(dataset, ipc, preset, **kw): return trajectory_sizes[preset](trajectory_study(dataset, ipc), ipc).but(**kw)
