@@ -12,7 +12,7 @@ from html import escape
 from .condensed import CondensedSet
 from .evaluation import Score
 from .page_parts import html
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 # %% ../nbs/library/29_charts.ipynb #1c254d13
 def interval(s:Score|dict)->dict: # mean and half in percent, n
@@ -21,7 +21,7 @@ def interval(s:Score|dict)->dict: # mean and half in percent, n
     if not isinstance(v, dict) or not isinstance(v.get('mean'), (int, float)):
         raise ValueError(f"a score has mean, sd and n, not {s!r}")
     n,sd = int(v.get('n') or 1), v.get('sd')
-    half = None if n < 2 or sd is None else 100*float(student_t.ppf(.975, n-1))*sd/math.sqrt(n)
+    half = None if n < 2 or sd is None else 100*float(stdtrit(n-1, .975))*sd/math.sqrt(n)
     return dict(mean=100*v['mean'], half=half, n=n)
 
 # %% ../nbs/library/29_charts.ipynb #308b9bcc

@@ -7,6 +7,7 @@ __all__ = ['coresets', 'random', 'central', 'central_batch', 'central_start', 'l
            'k_center', 'confidence']
 
 # %% ../nbs/concepts/16_coresets.ipynb #9cf64fb2
+import numpy as np
 import torch
 from .core import Registry,seed_of,stream
 from .data import CondensedSet,ImageSet
@@ -14,7 +15,6 @@ from .initialization import enough,real
 from .models import create,feature_maps
 from .synthesis import round8
 from collections.abc import Callable,Sequence
-from sklearn.cluster import KMeans
 from torch import Tensor,nn
 
 # %% ../nbs/concepts/16_coresets.ipynb #819a906d
@@ -32,6 +32,12 @@ def random(
     return CondensedSet(round8(x).cpu(), meta=meta)
 
 # %% ../nbs/concepts/16_coresets.ipynb #9cab3293
+def _centres(f:np.ndarray, n:int, seed:int, **kw)->Tensor:
+    "`n` k-means centres (scikit-learn's) of the rows of `f`"
+    # takes a second, so only those who ask wait
+    from sklearn.cluster import KMeans
+    return torch.from_numpy(KMeans(n, random_state=seed, **kw).fit(f).cluster_centers_)
+
 @torch.no_grad()
 def central(
     net:nn.Module,
@@ -41,8 +47,8 @@ def central(
 )->Tensor: # n indices
     "Indices of the images nearest to `n` k-means centres of their features (DREAM); one image may serve two centres"
     f = torch.cat([feature_maps(net, o).float() for o in x.split(500)]).cpu().numpy()
-    centres = KMeans(min(n, len(f)), n_init=1, max_iter=20, random_state=seed % 2**32).fit(f).cluster_centers_
-    return torch.cdist(torch.from_numpy(centres).float(), torch.from_numpy(f)).argmin(1).to(x.device)
+    centres = _centres(f, min(n, len(f)), seed % 2**32, n_init=1, max_iter=20)
+    return torch.cdist(centres.float(), torch.from_numpy(f)).argmin(1).to(x.device)
 
 # %% ../nbs/concepts/16_coresets.ipynb #c66dffbe
 def central_batch(net:nn.Module, data:ImageSet, c:int, n:int, seed:int, round:int, step:int, every:int=10)->Tensor|None:
@@ -99,7 +105,7 @@ def kmeans(data:ImageSet, ipc:int, generator:torch.Generator, observers:list|tup
     "The image nearest to each of `ipc` k-means centres (scikit-learn's), no image twice"
     seed = int(torch.randint(2**31, (1,), generator=generator))
     def choose(f, n):
-        centres = torch.from_numpy(KMeans(n, n_init=3, random_state=seed).fit(f.cpu().numpy()).cluster_centers_).to(f)
+        centres = _centres(f.cpu().numpy(), n, seed, n_init=3).to(f)
         far,out = torch.cdist(centres, f), []
         for row in far:
             row[out] = float('inf')

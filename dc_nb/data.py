@@ -19,8 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from .condensed import CondensedSet
 from .core import Registry,UnknownName,stream
@@ -172,6 +170,9 @@ def load(
 @datasets
 def digits(root:str|PathLike|None=None, split:str='train'):
     "1797 digits, 1 x 8 x 8, a third of them for testing (scikit-learn `load_digits`)"
+    # scikit-learn takes a second, so only those who ask wait
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
     x,y = load_digits(return_X_y=True)
     x = torch.from_numpy(np.rint(x*255/16).astype('uint8')).view(-1, 1, 8, 8)
     train,test = train_test_split(np.arange(len(y)), test_size=1/3, random_state=0, stratify=y)

@@ -21,7 +21,7 @@ from .models import create
 from .tables import Table
 from .soft_labels import ensemble,fixed,from_table,label_bytes,mse_gt,regimes,teacher_bytes
 from .train import Fit,Training,accuracy,averaged,fit,follow,hard,multistep
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor,nn,optim
 
 # %% ../nbs/library/15_evaluation.ipynb #f1785e57
@@ -182,7 +182,7 @@ def paired(a:Score, b:Score, level:float=.95)->tuple[float,float]:
     "Mean of a-b over equal seeds and half the width of its t interval (nan for a single pair)"
     if a.n != b.n: raise ValueError(f"pairs need equal seeds, not {a.n} and {b.n} students")
     d = Score(tuple(x-y for x,y in zip(a.accuracies, b.accuracies)))
-    return d.mean, float('nan') if d.n < 2 else float(student_t.ppf((1+level)/2, d.n-1))*d.sd/sqrt(d.n)
+    return d.mean, float('nan') if d.n < 2 else float(stdtrit(d.n-1, (1+level)/2))*d.sd/sqrt(d.n)
 
 # %% ../nbs/library/15_evaluation.ipynb #d32de3b9
 def equivalent_ipc(score:Score, classes:int, image_bytes:float)->float:

@@ -34,7 +34,7 @@ def words(v:object)->str:
 def told(cs:'CondensedSet'):
     "Lines about a set; what comes from the file is shown so that it cannot command the terminal"
     extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date')
-        if k in cs.meta}
+        if cs.meta.get(k) not in (None, {})}
     card = {k:v for k,v in cs.card.items() if k != 'ids' or v != cs.card['classes']}
     for k,v in {**card, **extra}.items(): yield f"{shown(k).replace('_', ' '):<16} {shown(words(v))}"
     whole = cs.meta.get('ipc', cs.ipc)
