@@ -107,7 +107,7 @@ def beyond(folder:str|PathLike='results')->str:
     cut = [of(r, 'a set cut to n images, mean over n', r['averages']['dedicated'], r['averages']['prefix'],
         r['gains']['prefix']) for r in sizes]
     other = [of(r, f"`edc_tuned`, IPC {r['ipc']}", r['scores']['edc'], r['scores']['edc_tuned'],
-        r['gains']['edc_tuned']) for k,r in tuned.items() if k.startswith('test cifar10')]
+        r['gains']['edc_tuned']) for k,r in tuned.items() if k.startswith(('test cifar10', 'test tiny_imagenet'))]
     return table(cut + other)
 
 # %% ../nbs/experiments/10_report.ipynb #5f71913b
