@@ -15,7 +15,6 @@ from contextlib import contextmanager,nullcontext,suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
 from .core import Damaged,Diverged,all_finite,load_state,save_state
 from .digests import root,short_hash
 from .progress import Progress,duration
