@@ -35,14 +35,20 @@ def methods_of(family:type)->list:
     "Names of the recipes of a family"
     return [k for k,v in named.items() if isinstance(v, family)]
 
+def _known(p:Common):
+    "`UnknownName` for names that nobody knows, `ParameterError` for a method of another family"
+    kind = p.run()
+    if kind:
+        named.find(p.method)
+        of_family(p.method, methods_of(kind.family))
+    for name in p.names(): builder(name)
+    for k,registry in (kind.registries if kind else {}).items():
+        for name in networks(getattr(p, k)): registry.find(name)
+
 def _can_run(p:Common):
-    "`ParameterError` for names that nobody knows, a method of another family, or a device that is not there"
-    try:
-        method = getattr(p, 'method', None)
-        if method: named.find(method)
-        if method: of_family(method, methods_of(p.family))
-        for name in p.names(): builder(name)
-        p.checked()
+    "`ParameterError` for words that cannot be read, names that nobody knows, or a device that is not there"
+    p.checked()
+    try: _known(p)
     except UnknownName as e: raise ParameterError(str(e)) from None
     if p.device != 'auto' and not has_device(p.device):
         raise ParameterError(f"device = {p.device!r} is not right: PyTorch finds no such device on this machine; "
@@ -55,12 +61,13 @@ def check(namespace:dict, kind:type[Common])->Common:
     return p
 
 # %% ../nbs/experiments/05_experiments.ipynb #3a13fd01
-# name: class of the run, with its `parameters`; filled by edc_runs, matching_runs, trajectory_runs, ...
+# name: class of the run, with its `parameters` and the `family` of its recipes;
+# filled by edc_runs, matching_runs, trajectory_runs, ...
 families = Registry('kinds of run')
 
 def run_kind(recipe:Recipe)->type:
     "The class of runs that condense by `recipe`; raises `ParameterError` where there is none"
-    found = next((f for f in families.values() if isinstance(recipe, f.parameters.family)), None)
+    found = next((f for f in families.values() if isinstance(recipe, f.family)), None)
     if found is None: raise ParameterError(f"{recipe!r} is not right: give a name of dc_nb.recipes.named, or a study")
     return found
 

@@ -99,7 +99,9 @@ class NamedRun(Setup):
 # %% ../nbs/experiments/23_run_base.ipynb #6e8e8d26
 class Run(NamedRun):
     "Folders, device, data and common stages of a run; `p` are its parameters, `study` its recipe"
-    parameters = None                                           # of the family
+    parameters = None                                           # their class
+    family = Recipe                                             # kind of recipe that such a run can use
+    registries = {}                                             # {parameter that is a name: its registry}
     teachers = ()                                               # stages of the networks that label
     tiles = 1                                                   # real images that one stored image may need
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import click
-from .arguments import Completed,checked,no_slip,pairs_of,values_for
+from .arguments import Completed,checked,no_slip,pairs_of,told,values_for
 from .checks import home
 from .cli import main,parameters,runs
 from .kernel import executed,in_thread,needs_jupyter,second
@@ -99,7 +99,7 @@ def started(what:str, pairs:dict, known:dict):
     value = lambda k: pairs.get(k, known[k][1].strip("'"))
     plural = '' if value('ipc') == '1' else 's'
     click.echo(f"{what} on {value('dataset')}: {value('ipc')} image{plural} a class, "
-        f"preset {value('preset')}, into {value('out')}/\n{runs[what]}\n", err=True)
+        f"preset {value('preset')}, into {value('out')}/\n{told(what).story}\n", err=True)
     if 'dc_nb.runs' in sys.modules: checked(what, pairs)                # imported already: a slip needs no process
     return second(what, pairs)
 

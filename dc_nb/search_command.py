@@ -9,8 +9,10 @@ __all__ = ['own_parameters', 'not_here', 'search_parameters', 'values_here', 'sp
 import json
 
 import click
+from .arguments import pairs_of,suggestions
+from .checks import validated
 from .cli import main,parameters
-from .arguments import pairs_of,suggestions,typed
+from .edc_parameters import Search
 from .run_commands import columns,near
 
 # %% ../nbs/library/27_search_command.ipynb #9f593b34
@@ -51,12 +53,11 @@ def search(space:str, words:tuple, as_json:bool):
 
     Trials are judged on images that are held back from the training images. Interrupted, the same command goes on
     where it was; started twice, two processes share the work."""
-    known = search_parameters()
-    pairs = pairs_of(words, known)
-    typed(pairs, known)
+    given = pairs_of(words, search_parameters())
+    p = dict({k:None if v in ('None', 'null') else v for k,v in given.items()}, space=space)
+    validated(p, Search).checked()                                              # a slip is told without PyTorch
     from dc_nb.experiments import check
-    from dc_nb.search import Search,SearchRun,searched
-    given = {k:None if v in ('None', 'null') else v for k,v in pairs.items()}
-    run = SearchRun(check(dict(given, space=space), Search))
+    from dc_nb.search import SearchRun,searched
+    run = SearchRun(check(p, Search))
     study = searched(run, lambda line: click.echo(columns(line), err=True))
     _told(run, study, as_json)
