@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from dc_nb.augment import draw
 from dc_nb.core import stream
 from dc_nb.data import ImageSet
-from dc_nb.experiments import keep_memory,machine
+from dc_nb.provenance import keep_memory,machine
 from dc_nb.formation import enlarge
 from dc_nb.gradient_matching import Matching,advance,start_images
 from dc_nb.matched_images import Images

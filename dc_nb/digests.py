@@ -184,7 +184,7 @@ def _found(module:str, stamp=None)->Path|None:
 @lru_cache(None)
 def _parsed(module, path, stamp): return Source(module, path)
 
-_read = {}                                      # of loaded modules: the loading, the stamp of the file, its source
+_read = {}                            # loaded module -> (its import, stamp of the file when read, its `Source`)
 def _stamp(path)->tuple: return path.stat().st_mtime_ns, path.stat().st_size
 
 def parsed(module:str)->Source|None:
@@ -257,7 +257,7 @@ def _text(f)->str:
 
 def _mentions(code)->set:
     "The global names in a function's bytecode, inner functions included"
-    # no attributes
+    # attributes are not global names, so LOAD_ATTR is not among these
     own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
     return own.union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
 

@@ -105,10 +105,10 @@ def checksum(tensors:dict)->str:
 def save_state(path:str|PathLike, state:dict, **card):
     "Write a nested `state` of tensors and JSON values, and a `card` that describes it; whole or not at all"
     flat = flatten(state)
-    # none may share memory
+    # copies: safetensors refuses tensors that share memory
     tensors = {k:v.detach().cpu().contiguous().clone() for k,v in flat.items() if isinstance(v, Tensor)}
     text = json.dumps(dict(plain={k:v for k,v in flat.items() if k not in tensors}, card=card))
-    # one entry: safetensors shuffles several
+    # one entry: safetensors does not keep the order of several, and equal states must give equal bytes
     with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=_seal(text, tensors)+text))
 
 def _seal(text, tensors): return hashlib.sha256((text+checksum(tensors)).encode()).hexdigest()

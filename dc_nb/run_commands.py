@@ -93,7 +93,7 @@ def near(path:str|PathLike)->str:
 
 # %% ../nbs/library/18_run_commands.ipynb #c32414dd
 def started(what:str, pairs:dict, known:dict):
-    "The second process, after all that can be said without it"
+    "Start the process that runs the notebook, after refusing what can be refused without it"
     no_slip(what, pairs)
     needs_jupyter()
     value = lambda k: pairs.get(k, known[k][1].strip("'"))
