@@ -21,7 +21,7 @@ from .provenance import versions
 counted = {'seed_of', 'stream', 'seeded', 'ema_'}           # of core; the rest of it keeps and names things
 
 # modules that ask for stages, or write files
-above = ('stages', 'stage_code', 'progress', 'experiments', 'run_data', 'run_base', 'students', 'runs',
+above = ('stages', 'stage_files', 'stage_code', 'progress', 'experiments', 'run_data', 'run_base', 'students', 'runs',
     'edc_parameters', 'edc_stages', 'edc_runs', 'matching_parameters', 'matching_runs',
     'trajectory_parameters', 'trajectory_runs', 'door', 'provenance', 'digests', 'tables')
 
