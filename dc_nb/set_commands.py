@@ -36,7 +36,9 @@ def told(cs:'CondensedSet'):
     extra = {k:cs.meta[k] for k in ('regime', 'student', 'scale', 'parameters', 'commit', 'torch', 'machine', 'date')
         if cs.meta.get(k) not in (None, {})}
     card = {k:v for k,v in cs.card.items() if k != 'ids' or v != cs.card['classes']}
-    for k,v in {**card, **extra}.items(): yield f"{shown(k).replace('_', ' '):<16} {shown(words(v))}"
+    called = dict(recipe='recipe of images')            # that of a row has the students, too
+    for k,v in {**card, **extra}.items():
+        yield f"{called.get(k, shown(k).replace('_', ' ')):<16} {shown(words(v))}"
     whole = cs.meta.get('ipc', cs.ipc)
     part = '' if whole == cs.ipc else f', of all {shown(whole)} images a class'
     averages = cs.meta.get('averages', {})
@@ -138,7 +140,7 @@ def recipe_found(m:dict)->tuple:
     key,choices = m.get('recipe'), m.get('choices')
     again = sha256((choices or '').encode()).hexdigest()[:12]
     said = f', its choices give {again}' if choices else ', and no choices that could be checked'
-    return (again == key if choices else None), f'recipe      key {shown(key)}{said}'
+    return (again == key if choices else None), f'recipe      of the images, key {shown(key)}{said}'
 
 # %% ../nbs/library/19_set_commands.ipynb #550e547c
 def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, network:tuple=()):
