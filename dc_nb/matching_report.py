@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['mdc_published', 'over', 'size_table', 'with_sign', 'size_verdict', 'mdc_line', 'mdc_results', 'published_averages',
-           'repeated', 'mdc_ablations_text', 'sizes_panel', 'time_panel', 'choice_panel', 'size_figure', 'rounds_panel',
-           'rounds_table', 'seen_panel', 'class_panel', 'choices_panel', 'record_figure']
+           'repeated', 'mdc_ablations_text', 'added_to', 'added_table', 'added_figure', 'sizes_panel', 'time_panel',
+           'choice_panel', 'size_figure', 'rounds_panel', 'rounds_table', 'seen_panel', 'class_panel', 'choices_panel',
+           'record_figure']
 
 # %% ../nbs/experiments/11_matching_report.ipynb #4625e5fc
-import matplotlib.pyplot as plt
-
+from collections.abc import Iterable
 from math import isnan
 from os import PathLike
-from collections.abc import Iterable
+from statistics import mean,stdev
+
+import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from .core import table
 from .evaluation import Score,paired
 from .experiments import home,rows
@@ -143,6 +146,41 @@ def mdc_ablations_text(folder:str|PathLike='results', names:list|None=None)->str
             f"recipe `{key}`", r['machine'], f"commit {(r['commit'] or '')[:7]}")
         out.append(f"**{name}**: {', '.join(says)}\n\n{table(_variants(name, found))}")
     return '\n\n'.join(out)
+
+# %% ../nbs/experiments/11_matching_report.ipynb #4c139f3d
+def added_to(
+    found:list # rows of mdc.jsonl
+)->dict: # {method without MDC: its rows, one a seed}, where there are several seeds
+    "Whole condensations of C and MDC, by the method that MDC is added to"
+    groups = {}
+    for r in found:
+        key = 'idc' if r['method'] == 'mdc' else r['method'], r['dataset'], r['ipc'], r['recipe']
+        if {'C', 'MDC'} <= r['averages'].keys(): groups.setdefault(key, {})[r['seed']] = r
+    return {k[0]:[by[s] for s in sorted(by)] for k,by in groups.items() if len(by) > 1}
+
+def added_table(groups:dict)->str:
+    "What MDC adds to each method, in points, with 95 % intervals over condensations, as Markdown"
+    spread = lambda v: f"{100*v.mean:.1f}{'' if v.sd is None else f' ± {100*v.sd:.1f}'}"
+    def line(method, by):
+        s = repeated(by)
+        return {'method':method.upper(), 'alone, %':spread(s['C']), 'with MDC, %':spread(s['MDC']),
+            'MDC adds, points':with_sign(paired(s['MDC'], s['C'])), 'random, %':spread(s['random']), 'n':len(by)}
+    return table([line(*o) for o in groups.items()])
+
+# %% ../nbs/experiments/11_matching_report.ipynb #e43dea35
+def added_figure(groups:dict)->Figure:
+    "Points that MDC adds at every size, mean and sd over condensations, a panel for each method"
+    size = 1.9*len(groups)+.5, 2.3
+    fig,axs = plt.subplots(1, len(groups), figsize=size, sharey=True, layout='constrained', squeeze=False)
+    for ax,(method,by) in zip(axs.flat, groups.items()):
+        sizes = by[0]['sizes']
+        right = lambda r, k, n: 100*r['scores'][k][str(n)]['mean']
+        gains = [[right(r, 'MDC', n) - right(r, 'C', n) for r in by] for n in sizes]
+        ax.axhline(0, c='.6', lw=.8)
+        ax.errorbar(sizes, [mean(o) for o in gains], [stdev(o) for o in gains], fmt='o-', ms=3, lw=1.2, c='C1')
+        ax.set(title=method.upper(), xlabel='images a class')
+    axs[0,0].set_ylabel('MDC adds, points')
+    return fig
 
 # %% ../nbs/experiments/11_matching_report.ipynb #ebecd1f5
 _colours = {'MTT':'C0', 'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}
