@@ -27,7 +27,7 @@ def search_parameters()->dict:
     return {k:v for k,v in parameters('ablation').items() if k not in not_here} | own_parameters
 
 def values_here(ctx:click.Context, param:click.Parameter|None, begun:str)->list:
-    return suggestions(search_parameters(), list(ctx.params.get('words') or ()), begun)
+    return suggestions(search_parameters(), list(ctx.params.get('words') or ()), begun, Search)
 
 def spaces_here(ctx:click.Context|None, param:click.Parameter|None, begun:str)->list:
     "Names of spaces that begin so"

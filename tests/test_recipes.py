@@ -7,10 +7,13 @@ import pytest
 from conftest import ROOT
 from dc_nb import recipes
 from dc_nb.core import spell
+from dc_nb.matching_runs import Mdc,matching_study_of
 from dc_nb.recipes import matching_sizes,matching_study,named,sized_study,trajectory_sizes,trajectory_study,with_regime
 
 def edc(dataset, ipc, preset, **kw): return sized_study(dataset, ipc, 'edc', preset, 8 if dataset == 'digits' else 32).but(**kw)
 def mdc(dataset, ipc, preset, **kw): return matching_sizes[preset](matching_study(dataset, ipc), ipc).but(**kw)
+
+def with_mdc(method, ipc=10): return matching_study_of(Mdc(method=method, ipc=ipc), 8)
 
 def mtt(dataset, ipc, preset, **kw): return trajectory_sizes[preset](trajectory_study(dataset, ipc), ipc).but(**kw)
 
@@ -28,6 +31,10 @@ published = {
     '15b36bde2e72': edc('cifar10', 1, 'paper', protocol__student='resnet101'),
     '02ac8834f942': edc('cifar10', 10, 'cpu', protocol__student='convnet_w128'),
     'd5cd7efe09ee': mtt('digits', 2, 'small', matching__experts=2, matching__iterations=40),
+    '4f911af995bb': with_mdc('dm'),
+    '3077e64af20e': with_mdc('dream'),
+    '66cdd114ea3c': with_mdc('dsa'),
+    '6da519bc4c58': with_mdc('dc'),
     '84a236cce105': mdc('digits', 3, 'small', matching__rounds=8),
     'ecb5fbf21d17': mdc('digits', 10, 'small', matching__rounds=24, matching__extra__period=2)}
 older = {'2f1694e8ddef', 'b409ca594ff8'}       # two rows of MDC from before `Multisize.judge`, which has its place in the spelling
