@@ -162,8 +162,10 @@ def added_table(groups:dict)->str:
     "What MDC adds to each method, in points, with 95 % intervals over condensations, as Markdown"
     spread = lambda v: f"{100*v.mean:.1f}{'' if v.sd is None else f' ± {100*v.sd:.1f}'}"
     def line(method, by):
-        s = repeated(by)
-        return {'method':method.upper(), 'alone, %':spread(s['C']), 'with MDC, %':spread(s['MDC']),
+        s = repeated([dict(averages={k:r['averages'][k] for k in ('C', 'MDC', 'random')}) for r in by])
+        first = by[0]
+        return {'method':method.upper(), 'rounds':first['rounds'], 'sizes':', '.join(map(str, first['sizes'])),
+            'alone, %':spread(s['C']), 'with MDC, %':spread(s['MDC']),
             'MDC adds, points':with_sign(paired(s['MDC'], s['C'])), 'random, %':spread(s['random']), 'n':len(by)}
     return table([line(*o) for o in groups.items()])
 
@@ -178,7 +180,7 @@ def added_figure(groups:dict)->Figure:
         gains = [[right(r, 'MDC', n) - right(r, 'C', n) for r in by] for n in sizes]
         ax.axhline(0, c='.6', lw=.8)
         ax.errorbar(sizes, [mean(o) for o in gains], [stdev(o) for o in gains], fmt='o-', ms=3, lw=1.2, c='C1')
-        ax.set(title=method.upper(), xlabel='images a class')
+        ax.set(title=method.upper(), xlabel='images a class', xticks=[n for n in sizes if n in (1, 2, 5, 10)])
     axs[0,0].set_ylabel('MDC adds, points')
     return fig
 

@@ -87,7 +87,7 @@ def stems(results=ROOT/'results')->dict:
     out = {}
     for r in rows('edc', results): out[f"edc-{r['dataset']}-ipc{r['ipc']}"] = r
     for r in rows('mdc', results):
-        out['-'.join(filter(None, ['mdc', r.get('ablation'), r['dataset'], f"ipc{r['ipc']}"]))] = r
+        out['-'.join(filter(None, [r['method'], r.get('ablation'), r['dataset'], f"ipc{r['ipc']}"]))] = r
     for r in rows('ablations', results):
         judge = f"-{r['student']}" if r['scale'] == 'paper' else ''
         out[f"ablation-{r['ablation']}-{r['dataset']}-ipc{r['ipc']}{judge}"] = r
@@ -139,6 +139,7 @@ def heading(f)->str:
     if not r: return stem.replace('-', ' ').replace('_', ' ')
     kind,family = stem.split('-')[0], (r.get('ablation') or '').replace('_', ' ')
     what = dict(edc='start and result', mdc='accuracy by size', sizes='EDC in every size').get(kind, '')
+    if r['run'] == 'mdc' and r['method'] != 'mdc': what = f"{r['method'].upper()} with and without MDC"
     if family and kind != 'letters': what = family
     if f['part'] == 'images': what = 'the images'
     judge = r['student'] if kind == 'ablation' and stem.endswith(r['student']) else ''
@@ -172,7 +173,7 @@ def gallery(figures, docs)->str:
     "The page of all figures"
     groups = dict(letters='EDC, letter by letter', edc='Images of EDC', mdc='MDC', ablation='Ablations of EDC', sizes='EDC in every size')
     def group(f):
-        k = f['stem'].split('-')[0]
+        k = 'mdc' if f['row'] and f['row']['run'] == 'mdc' else f['stem'].split('-')[0]
         return k if k in groups else 'other'
     out = [GALLERY]
     for k,title in {**groups, 'other':'More'}.items():
