@@ -16,7 +16,7 @@ from typing import Literal,get_args,get_origin
 
 import click
 import dc_nb
-from .checks import Common,home,networks,of_family,validated,writable
+from .checks import Common,home,of_family,validated,writable
 from .cli import parameters,runs
 from .digests import short_hash
 from .refusals import Registry,source_named,there
@@ -146,7 +146,7 @@ def no_slip(what:str, pairs:dict)->Common:
         look_up('recipes', p.method, known['method'])
         of_family(p.method, known['of'][what]['method'])
         for k,registry in known['of'][what]['own'].items():
-            for name in networks(getattr(p, k)): look_up(name=name, **registry)
+            for name in p.words(k): look_up(name=name, **registry)
     for k,right in (('start', 'a condensed set'), ('weights', 'a folder of trained networks')):
         place = getattr(p, k, None)
         if place and not place.startswith('zoo:'): there(home()/place, right)

@@ -88,6 +88,12 @@ class Common(_Conduct):
         "The class of runs that is told these parameters; imports it"
         module,_,name = cls.home.partition(':')
         return getattr(import_module(module), name) if name else None
+    # parameters that are names with commas between them
+    listed: ClassVar = frozenset({'rivals'})
+    def words(self, k:str)->tuple:
+        "The names that parameter `k` holds: one, or several in a list"
+        v = getattr(self, k)
+        return networks(v) if k in self.listed else (v,) if v else ()
     def names(self): return networks(self.student)
     def checked(self): "More than a type can say: `ParameterError` for words that cannot be read"
 

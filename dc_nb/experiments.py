@@ -43,7 +43,7 @@ def _known(p:Common):
         of_family(p.method, methods_of(kind.family))
     for name in p.names(): builder(name)
     for k,registry in (kind.registries if kind else {}).items():
-        for name in networks(getattr(p, k)): registry.find(name)
+        for name in p.words(k): registry.find(name)
 
 def _can_run(p:Common):
     "`ParameterError` for words that cannot be read, names that nobody knows, or a device that is not there"
