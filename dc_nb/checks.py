@@ -89,7 +89,7 @@ class Common(_Conduct):
         module,_,name = cls.home.partition(':')
         return getattr(import_module(module), name) if name else None
     # parameters that are names with commas between them
-    listed: ClassVar = frozenset({'rivals'})
+    listed: ClassVar = frozenset()
     def words(self, k:str)->tuple:
         "The names that parameter `k` holds: one, or several in a list"
         v = getattr(self, k)

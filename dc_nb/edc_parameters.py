@@ -74,6 +74,7 @@ class Sizes(Edc):
     "The parameters of a comparison by size"
     home = 'dc_nb.sizes:SizesRun'
     story = 'a set of edc is cut to every size, beside sets made for each; students judge'
+    listed = frozenset({'rivals'})
     # comma-separated sizes that are evaluated; None: all
     sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
     # comma-separated rows of the comparison; None: all
