@@ -115,8 +115,9 @@ def match_imagenet10(study:'MatchingStudy', ipc:int):
     s = study.but(matching__network='resnet10_ap', protocol__student='resnet10_ap', protocol__training__views=views)
     if not _idc_line(s): return s
     if s.matching.extra: s = s.but(matching__extra__period=50)
+    released = s.matching.extra and s.matching.extra.policy == 'released'
     return s.but(
-        matching__factor=3, matching__rounds=500, matching__distance=absolute, matching__rate=3e-3, matching__learn=500,
+        matching__factor=3, matching__rounds=500, matching__distance=squared if released else absolute, matching__rate=3e-3, matching__learn=500,
         matching__training__epochs=10,
         matching__training__views=dsa('color_crop') + (partial(cutmix_labels, p=1.),))
 

@@ -89,12 +89,12 @@ def with_temperature(s:Study, tau:float)->Study:
 # %% ../nbs/experiments/35_tuned.ipynb #89716a79
 def with_votes(
     s:Study,
-    votes:dict # {observer: how often it counts}; one that is not named counts once
+    votes:dict # {labeller: how often it counts}; one that is not named counts once
 )->Study:
-    "The study whose observers have these weights when they label; where all weigh the same it is as before"
-    every = {o:votes.get(o, 1) for o in s.observers}
-    if len(set(every.values())) == 1: return s.but(protocol__labellers=None)
-    return s.but(protocol__labellers=tuple(o for o,n in every.items() for _ in range(n)))
+    "The study whose labellers have these weights; where all weigh the same it is as before"
+    asked = s.protocol.labellers or s.observers
+    if len({votes.get(o, 1) for o in asked}) == 1: return s
+    return s.but(protocol__labellers=tuple(o for o in asked for _ in range(votes.get(o, 1))))
 
 # %% ../nbs/experiments/35_tuned.ipynb #52f3b8d9
 def with_herding(s:Study)->Study:
