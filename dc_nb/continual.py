@@ -133,8 +133,8 @@ def continual_figure(row:dict):
         gray = dict(c='gray', ls='--') if name == 'all real images' else {}
         at = [o['classes'] + .12*(i-2) for o in mine]
         ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
-    ax.set(xlabel='classes seen', ylabel='accuracy on them, %', xticks=[o['classes'] for o in mine])
-    ax.legend(fontsize=7)
+    ax.set(xlabel='classes seen', ylabel='accuracy on them, %', ylim=(None, 100.5), xticks=[o['classes'] for o in mine])
+    fig.legend(fontsize=7, ncols=3, loc='outside lower center')
     return fig
 
 def continual_summary(row:dict, name:str)->dict:

@@ -109,10 +109,10 @@ class Comparison:
     def difference(self)->tuple: return paired(self.set, self.random)
     @property
     def verdict(self)->str:
-        "Whether the difference is more than the luck of the students"
+        "Whether the difference is more than the luck of the students; that of the one condensation is not in it"
         gain,half = self.difference
         return ('no difference shown' if half != half or abs(gain) <= half
-            else f"{'better' if gain > 0 else 'worse'} than random images")
+            else f"{'better' if gain > 0 else 'worse'} than random images, for this set")
     def __str__(self):
         note = self.note and f'\n{self.note}'
         if self.random is None: return f'{self.student} on the set: {self.set}{note}'

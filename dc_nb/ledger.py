@@ -88,8 +88,8 @@ def called(r:dict, label:str)->tuple:
 def of_ablations(r:dict)->list:
     "The scores of a row of ablations.jsonl"
     scores = r['scores']
-    return [score_of(r, *called(r, k), s, scores[k], scores.get('random')) for k,s in varied_in(r).items()
-        if k in scores]
+    random = {r['method']:scores.get('random')}                         # of its recipe; a variant has none
+    return [score_of(r, *called(r, k), s, scores[k], random.get(k)) for k,s in varied_in(r).items() if k in scores]
 
 # %% ../nbs/experiments/13_ledger.ipynb #fbd80947
 def members(r:dict)->dict:

@@ -21,7 +21,7 @@ def _sizes_axis(ax, r, title):
     ax.set_xticks(range(len(r['sizes'])), r['sizes'])
     ax.set_title(title, fontsize=9)
     ax.set_xlabel('images a class')
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, ncols=4, columnspacing=1, loc='upper center', bbox_to_anchor=(.45, -.22), frameon=False)
 
 def accuracies_panel(ax:Axes, r:dict):
     "Accuracy by size of dedicated sets, prefixes and random images; EDC's published numbers, where there are any"
@@ -62,7 +62,7 @@ def sizes_figure(r:dict)->Figure:
     "Accuracy by size, then what the images, their order and their labels gain over dedicated sets: a panel each"
     panels = _gain_panels(r)
     down = -(-(1+len(panels))//2)
-    fig,axs = plt.subplots(down, 2, figsize=(7.4, 2.7*down+.2), layout='constrained')
+    fig,axs = plt.subplots(down, 2, figsize=(7.4, 3*down+.2), layout='constrained')
     accuracies_panel(axs.flat[0], r)
     for ax,(k,v) in zip(axs.flat[1:], panels.items()): gains_panel(ax, r, k, v)
     for ax in axs.flat[1+len(panels):]: ax.remove()

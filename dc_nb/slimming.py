@@ -40,7 +40,7 @@ class Slimming(Recipe):
     least: float = .05            # share of a layer's channels that stays in any case
     heal: Training = Training(batch=25, schedule=cosine,
         optimiser=partial(optim.AdamW, lr=1e-3), views=(partial(crop, scale=(.5,1.)),))
-    steps: int = 200              # of the healing: the same for sets of any size, so they decide its epochs
+    steps: int = 200              # of the healing, rounded up to whole epochs: about the same for sets of any size
 
 # %% ../nbs/experiments/16_slimming.ipynb #0f53c748
 def scales(net:nn.Module)->dict:
