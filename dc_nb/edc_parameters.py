@@ -42,12 +42,12 @@ class Edc(Common):
     film: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
     def names(self): return networks(self.student)+networks(self.observers)+networks(self.labellers)
     def checked(self):
-        for k in ('observers', 'labellers'):
+        for k in ('observers', 'labellers', *self.listed):
             names = networks(getattr(self, k))
             if getattr(self, k) is not None and not names:
                 raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: give names with commas between them")
             if len(set(names)) < len(names):
-                raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: name every network once")
+                raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: name each once")
         filmed(self)
 
 # %% ../nbs/experiments/44_edc_parameters.ipynb #1ddb73b9

@@ -92,7 +92,7 @@ def front_table(folder:str|PathLike='results')->str:
         return dict(data=data, IPC=r['ipc'], labels=r['regime'], ours=f"{percent(s)} (n={s['n']})",
             random=percent(r['scores']['random']),
             published=theirs and f'{theirs[0]} ± {theirs[1]}')
-    found = latest(rows(home()/folder/'edc.jsonl'))
+    found = [r for r in latest(rows(home()/folder/'edc.jsonl')) if r['method'] == 'edc']
     cell = lambda r: (r['dataset'], r['ipc'], r['method'], r['student'], r['regime'])
     large = {cell(r) for r in found if r['scale'] == 'paper'}
     # a small run is no news where there is one at the paper's scale

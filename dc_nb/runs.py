@@ -83,9 +83,16 @@ def as_published(run:Run)->bool:
     return len(run.train.classes) == published_classes.get(name) and weights == (name == 'imagenet1k')
 
 def scale(run:Run)->str:
-    "'paper' when data set, size and study are a published cell's, else 'small run'"
-    return 'paper' if as_published(run) and cells.is_published(run.p.dataset.replace('-', '_'), run.p.ipc,
-        run.study) else 'small run'
+    "'paper' when data set, size and study are a published cell's, or the released code's reading of it, else 'small run'"
+    known = cells.is_published(run.p.dataset.replace('-', '_'), run.p.ipc, _as_printed(run))
+    return 'paper' if as_published(run) and known else 'small run'
+
+def _as_printed(run):
+    "The study that the paper prints where the run has the readings of its released code"
+    printed = run.p.method.removesuffix('_released') if hasattr(run.p, 'method') else ''
+    if not printed or printed == run.p.method: return run.study
+    of = run.p.model_copy(update=dict(method=printed))
+    return type(run).study_for(of, run.train.shape[-1], len(run.train.classes))
 
 # %% ../nbs/experiments/06_runs.ipynb #591ace10
 def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:

@@ -25,6 +25,8 @@ published = {
     '52305fd2c14e': edc('cifar10', 10, 'cpu'),
     '0f03fe6a4f6f': edc('cifar10', 10, 'paper', protocol__student='mobilenet_v2'),
     '13669be5307b': edc('cifar10', 10, 'paper'),
+    '293e22667f74': sized_study('cifar10', 10, 'edc_released', 'paper', 32),
+    'f66e78154bde': sized_study('cifar10', 10, 'edc_released', 'paper', 32).but(protocol__student='mobilenet_v2'),
     '76ec2275cac8': edc('cifar10', 1, 'paper'),
     '5ddb37c600f2': edc('cifar10', 1, 'paper', protocol__student='mobilenet_v2'),
     '62de2d8daf0a': edc('cifar10', 1, 'paper', protocol__student='resnet50'),
