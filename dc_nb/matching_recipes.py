@@ -117,7 +117,8 @@ def match_imagenet10(study:'MatchingStudy', ipc:int):
     if s.matching.extra: s = s.but(matching__extra__period=50)
     released = s.matching.extra and s.matching.extra.policy == 'released'
     return s.but(
-        matching__factor=3, matching__rounds=500, matching__distance=squared if released else absolute, matching__rate=3e-3, matching__learn=500,
+        matching__factor=3, matching__rounds=500, matching__distance=squared if released else absolute,
+        matching__rate=3e-3, matching__learn=500,
         matching__training__epochs=10,
         matching__training__views=dsa('color_crop') + (partial(cutmix_labels, p=1.),))
 

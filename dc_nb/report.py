@@ -47,7 +47,8 @@ def edc_published(dataset:str, ipc:int, student:str, method:str='edc')->tuple|No
 
 def printed_for(r:dict)->tuple|None:
     "`edc_published` for a row: None where its labels are hard or fixed, for those of the table are soft"
-    return edc_published(r['dataset'], r['ipc'], r['student'], r['method']) if r['regime'] in ('live', 'stored') else None
+    if r['regime'] not in ('live', 'stored'): return None
+    return edc_published(r['dataset'], r['ipc'], r['student'], r['method'])
 
 # %% ../nbs/experiments/10_report.ipynb #fced85c1
 def percent(score:dict)->str:
@@ -110,8 +111,8 @@ def beyond(folder:str|PathLike='results')->str:
     at = home()/folder
     sizes = {r['dataset']:r for r in rows(at/'sizes.jsonl')}.values()
     tuned = json.loads((at/'tuned.json').read_text()) if (at/'tuned.json').exists() else {}
-    cut = [of(r, 'a set of ten cut to n images, not one made for n (mean over n)', r['averages']['dedicated'], r['averages']['prefix'],
-        r['gains']['prefix']) for r in sizes]
+    what = 'a set of ten cut to n images, not one made for n (mean over n)'
+    cut = [of(r, what, *(r['averages'][k] for k in ('dedicated', 'prefix')), r['gains']['prefix']) for r in sizes]
     other = [of(r, f"`edc_tuned`, IPC {r['ipc']}", r['scores']['edc'], r['scores']['edc_tuned'],
         r['gains']['edc_tuned']) for k,r in tuned.items() if k.startswith(('test cifar10', 'test tiny_imagenet'))]
     return table(cut + other)

@@ -83,7 +83,7 @@ def as_published(run:Run)->bool:
     return len(run.train.classes) == published_classes.get(name) and weights == (name == 'imagenet1k')
 
 def scale(run:Run)->str:
-    "'paper' when data set, size and study are a published cell's, or the released code's reading of it, else 'small run'"
+    "'paper' when data set, size and study are a published cell's, or its released code's reading, else 'small run'"
     known = cells.is_published(run.p.dataset.replace('-', '_'), run.p.ipc, _as_printed(run))
     return 'paper' if as_published(run) and known else 'small run'
 
