@@ -37,13 +37,10 @@ def mdc_published(dataset:str, ipc:int, run:str='mdc')->dict:
         return {n if n == 'avg' else int(n):float(v) for n,v in zip(mine.ipc_subset, mine.value)}
     return {k:of(name) for k,name in names.items() if (t.method == name).any()}
 
-# %% ../nbs/experiments/11_matching_report.ipynb #e41ddb3d
-_printed_with = dict(imagenet10='resnet10_ap')                      # the other data sets: ConvNet of three blocks
-
 def printed_beside(r:dict)->dict:
     "`mdc_published` for a row whose method and student are those of the table, else {}"
-    if r['method'] not in ('mdc', 'mdc_released', 'idc', 'mtt'): return {}
-    same = r.get('student', 'convnet_w128') == _printed_with.get(r['dataset'], 'convnet_w128')
+    student = 'resnet10_ap' if r['dataset'] == 'imagenet10' else 'convnet_w128'
+    same = r['method'] in ('mdc', 'mdc_released', 'idc', 'mtt') and r.get('student', student) == student
     return mdc_published(r['dataset'], r['ipc'], r.get('run', 'mdc')) if same else {}
 
 # %% ../nbs/experiments/11_matching_report.ipynb #979f119b
@@ -249,8 +246,7 @@ def rounds_panel(ax:Axes, r:dict):
             ax.plot([at for at,_ in points], [100*by[str(n)] for _,by in points], '-' if k == 'MDC' else '--', lw=1.2,
                 marker='o', ms=2.5, c=shade(.9*i/max(1, len(r['sizes'])-1)), label=f'{n}' if k == 'MDC' else None)
     ax.set(xlabel='round', ylabel='accuracy, %')
-    ax.legend(fontsize=7, title='images; C is dashed', title_fontsize=7, ncols=5, loc='upper center',
-        bbox_to_anchor=(.5, -.24))
+    ax.legend(fontsize=7, title='images; C dashed', title_fontsize=7, ncols=5, loc='upper center', bbox_to_anchor=(.5, -.24))
 
 def rounds_table(r:dict)->str:
     "The same as Markdown, with the mean over the sizes (MDC, Tables 11 and 12); '' for a row without it"
