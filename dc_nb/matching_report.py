@@ -246,7 +246,7 @@ def rounds_panel(ax:Axes, r:dict):
             ax.plot([at for at,_ in points], [100*by[str(n)] for _,by in points], '-' if k == 'MDC' else '--', lw=1.2,
                 marker='o', ms=2.5, c=shade(.9*i/max(1, len(r['sizes'])-1)), label=f'{n}' if k == 'MDC' else None)
     ax.set(xlabel='round', ylabel='accuracy, %')
-    ax.legend(fontsize=7, title='images; C dashed', title_fontsize=7, ncols=5, loc='upper center', bbox_to_anchor=(.5, -.24))
+    ax.legend(fontsize=7, title='n; C dashed', title_fontsize=7, ncols=5, loc='upper center', bbox_to_anchor=(.5, -.24))
 
 def rounds_table(r:dict)->str:
     "The same as Markdown, with the mean over the sizes (MDC, Tables 11 and 12); '' for a row without it"
