@@ -13,7 +13,7 @@ from functools import partial
 from inspect import signature
 
 import matplotlib.pyplot as plt
-from .ablations import ablations
+from .ablations import ablations,variants_of
 from .core import table
 from .edc_parameters import Ablation
 from .edc_runs import EdcRun,brief_study,synthesis
@@ -30,8 +30,8 @@ def variants(run:EdcRun)->dict:
     "{label: study}: the study of the parameters first, under its method's name, then the ablation's"
     family = ablations[run.p.ablation]
     planned = lambda method: run.planned_study(run.p.model_copy(update=dict(method=method)))
-    others = family(run.study, planned) if 'planned' in signature(family).parameters else family(run.study)
-    return {run.p.method:run.study} | others
+    given = (run.study, planned) if 'planned' in signature(family).parameters else (run.study,)
+    return {run.p.method:run.study} | variants_of(run.p.ablation, family, Study, *given)
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #779e0687
 class VariantRuns(EdcRun):

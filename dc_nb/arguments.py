@@ -4,22 +4,23 @@
 
 # %% auto #0
 __all__ = ['paths', 'unknown', 'pairs_of', 'told', 'filled', 'in_range', 'register', 'checked', 'known_names', 'names_file',
-           'up_to_date', 'remember', 'remembered', 'names_at_hand', 'look_up', 'no_slip', 'chosen', 'suggestions',
-           'values_for', 'Completed']
+           'up_to_date', 'remember', 'remembered', 'names_at_hand', 'look_up', 'known_to', 'no_slip', 'chosen',
+           'names_in', 'values_of', 'suggestions', 'values_for', 'Completed']
 
 # %% ../nbs/library/24_arguments.ipynb #5350b1cf
 import contextlib,json,os
 from ast import literal_eval
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal,get_args,get_origin
 
 import click
 import dc_nb
-from .checks import Common,home,of_family,validated,writable
+from .checks import Common,ParameterError,home,of_family,validated,writable
 from .cli import parameters,runs
 from .digests import short_hash
-from .refusals import Registry,source_named,there
+from .refusals import Registry,needs_ray,source_named,there
 
 # %% ../nbs/library/24_arguments.ipynb #76d981b8
 def unknown(name:str, known:dict)->str:
@@ -91,11 +92,12 @@ def known_names()->dict:
     register()
     from dc_nb import ablations,data,formats,models,recipes
     from dc_nb.experiments import methods_of
+    from dc_nb.search_spaces import spaces
     every = list(models.models)
     def of(run):
         own = {k:dict(kind=r.kind, names=list(r)) for k,r in run.registries.items()}
         return dict(method=methods_of(run.family), own=own)
-    return dict(dataset=list(data.datasets), method=list(recipes.named), to=list(formats.writers),
+    return dict(dataset=list(data.datasets), method=list(recipes.named), to=list(formats.writers), space=list(spaces),
         ablation=[*ablations.ablations, *ablations.mdc_ablations],
         **{k:every for k in ('student', 'observers', 'labellers', 'network')}, of={k:of(told(k).run()) for k in runs})
 
@@ -137,24 +139,30 @@ def look_up(kind:str, name:str, names:list):
     registry.update(dict.fromkeys(names))
     return registry[name]
 
-def no_slip(what:str, pairs:dict)->Common:
-    "What can be refused without PyTorch: types, ranges, names, and places that are not there"
-    p = in_range(what, pairs)
+def known_to(p:Common, what:str, known:dict):
+    "`UnknownName` or another refusal for a name that is not among the `known` ones of such a run"
+    source_named(p.dataset, known['dataset'])
+    look_up('recipes', p.method, known['method'])
+    of_family(p.method, known['of'][what]['method'])
+    for k,registry in known['of'][what]['own'].items():
+        for name in p.words(k): look_up(name=name, **registry)
+
+def no_slip(what:str, p:Common)->Common:
+    "What can be refused without PyTorch: names, places that are not there, a package that is missing"
     known = names_at_hand()
-    if known and not any(':' in str(getattr(p, k, '')) for k in known):
-        source_named(p.dataset, known['dataset'])
-        look_up('recipes', p.method, known['method'])
-        of_family(p.method, known['of'][what]['method'])
-        for k,registry in known['of'][what]['own'].items():
-            for name in p.words(k): look_up(name=name, **registry)
-    for k,right in (('start', 'a condensed set'), ('weights', 'a folder of trained networks')):
+    if known and not any(':' in str(getattr(p, k, '')) for k in known): known_to(p, what, known)
+    if p.engine == 'ray' and find_spec('ray') is None: raise ParameterError(needs_ray)
+    if p.address and p.engine != 'ray':
+        raise ParameterError(f"address = {p.address!r} is of a Ray cluster: give engine = 'ray', too")
+    places = dict(start=(False, 'a condensed set in a file'), weights=(True, 'a folder of trained networks'))
+    for k,(folder,right) in places.items():
         place = getattr(p, k, None)
-        if place and not place.startswith('zoo:'): there(home()/place, right)
+        if place and not place.startswith('zoo:'): there(home()/place, right, folder)
     writable(home()/p.out)
     return p
 
 # %% ../nbs/library/24_arguments.ipynb #11030773
-paths = dict(dataset='dir', root='dir', weights='dir', out='dir')
+paths = dict(dataset='dir', root='dir', weights='dir', out='dir', start='file')
 
 def chosen(kind:type[Common], name:str)->tuple:
     "The words that a parameter can be; () where it is no choice among words"
@@ -164,26 +172,39 @@ def chosen(kind:type[Common], name:str)->tuple:
     return tuple(o for p in parts if get_origin(p) is Literal for o in get_args(p) if isinstance(o, str))
 
 # %% ../nbs/library/24_arguments.ipynb #e12cf343
-def suggestions(known:dict, before:list, begun:str, kind:type[Common]=Common)->list:
+def names_in(what:str, name:str)->list:
+    "The names that a parameter can have in such a run"
+    known = remembered()
+    mine = known.get('of', {}).get(what, {})
+    own = {k:o['names'] for k,o in mine.get('own', {}).items()}
+    return own.get(name) or mine.get(name) or known.get(name, [])
+
+def values_of(known:dict, name:str, begun:str, what:str, kind:type[Common])->list:
+    "Values of a parameter that begin so; behind a comma, one more"
+    from click.shell_completion import CompletionItem
+    first,comma,last = begun.rpartition(',')
+    some = chosen(kind, name) or (('True', 'False') if known[name][0] == 'bool' else names_in(what, name))
+    # bash forgets what it was told before a path
+    path = [CompletionItem(begun, type=paths[name])] if name in paths else []
+    return path + [CompletionItem(f'{first}{comma}{v}') for v in some if v.startswith(last)]
+
+def suggestions(known:dict, before:list, begun:str, what:str, kind:type[Common])->list:
     "What can stand behind the words `before`, to complete `begun`: names of parameters, or values of the last one"
     from click.shell_completion import CompletionItem
     last = before[-1] if before else ''
     name = last[2:].replace('-', '_') if last.startswith('--') else last if before[-2:-1] == ['-p'] else None
-    if name in known:
-        some = chosen(kind, name) or (('True', 'False') if known[name][0] == 'bool' else remembered().get(name, ()))
-        path = [CompletionItem(begun, type=paths[name])] if name in paths else []
-        return [CompletionItem(v) for v in some if v.startswith(begun)] + path
+    if name in known: return values_of(known, name, begun, what, kind)
     word = str if last == '-p' else lambda k: f"--{k.replace('_', '-')}"
     return [CompletionItem(word(k), help=v[2]) for k,v in known.items() if word(k).startswith(begun)]
 
 # %% ../nbs/library/24_arguments.ipynb #a29a4208
 def values_for(ctx, param, begun):
     "For the words behind `dc_nb run WHAT`"
-    what = ctx.params['what']
-    return suggestions(parameters(what), list(ctx.params.get('words') or ()), begun, told(what))
+    what = ctx.params.get('what')
+    return suggestions(parameters(what), list(ctx.params.get('words') or ()), begun, what, told(what)) if what else []
 
 class Completed(click.Command):
     "A command that completes the parameters of its run as it does its options"
     def shell_complete(self, ctx, begun):
-        own = super().shell_complete(ctx, begun)
-        return own + values_for(ctx, None, begun) if begun.startswith('-') and ctx.params.get('what') else own
+        own,words = super().shell_complete(ctx, begun), next(o for o in self.params if o.name == 'words')
+        return own + words.shell_complete(ctx, begun) if begun.startswith('-') else own

@@ -59,7 +59,7 @@ class _Conduct(_Wanted):
     "Where a run writes, what it keeps, what makes its stages"
     # everything that the run writes: caches, and a folder of its own
     out: text = 'out'
-    every: Annotated[float, Field(ge=0)] = 30.          # seconds between two checkpoints
+    every: Annotated[number, Field(ge=0)] = 30.         # seconds between two checkpoints
     stale: Literal['make','keep'] = 'make'              # what to do with cached files that other code made
     plan: bool = False                                  # show the stages and what they will cost, and stop
     engine: Literal['here','ray'] = 'here'              # what makes the stages: this process, or tasks of Ray

@@ -110,7 +110,12 @@ def _stored(name, root, split, classes=None, in_memory=None, **kw):
     fits(size is None or isinstance(size, int) and 0 < size <= 2**14,
         f"size={size!r} must be a whole number of pixels, at most {2**14}")
     for k in kw: fits(k in takes, f"{name} does not take {k}; it takes {', '.join(sorted(takes)) or 'no options'}")
-    out = reader(root if key in datasets else path, split, **kw)
+    try: out = reader(root if key in datasets else path, split, **kw)
+    except TypeError as e:
+        own = ':' in str(plain)
+        fits(not own, f"{plain} is no data set: a function of (root, split) should give an ImageSet ({e})")
+        raise
+    fits(isinstance(out, ImageSet), f"{plain} gives a {type(out).__name__}, not an ImageSet")
     if key in datasets and key in licences: out = replace(out, licence=licences[key])
     return out if which is None else only(out, which, 4e9 if in_memory is None else in_memory)
 

@@ -65,7 +65,7 @@ class Ablation(Edc):
     home = 'dc_nb.ablation_runs:AblationRun'
     story = 'the run of edc once for each variant of one choice; students judge'
     ablation: text = 'zeta'                             # a name of `ablations`, or MODULE:FUNCTION
-    runs: positive = 1                                  # whole runs of every variant
+    runs: repeats = 1                                   # whole runs of every variant
     ceiling: Literal[False] = False
     equal_bytes: Literal[False] = False
 
@@ -79,7 +79,7 @@ class Sizes(Edc):
     sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
     # comma-separated rows of the comparison; None: all
     rivals: text|None = None
-    runs: positive = 1                                  # whole runs: observers, syntheses, students
+    runs: repeats = 1                                   # whole runs: observers, syntheses, students
     ipc: positive = 5                                   # images a class of the largest set
     seeds: repeats = 1                                  # students of each set in each run
     ceiling: Literal[False] = False
@@ -96,7 +96,7 @@ class Search(Edc):
     trials: positive = 40                               # in all, those of an earlier call counted
     # of the best trials, measured again at the end over five whole runs of other seeds
     finals: Annotated[whole, Field(ge=0, le=1000)] = 0
-    runs: positive = 1                                  # whole runs of a trial: observers, synthesis, students
+    runs: repeats = 1                                   # whole runs of a trial: observers, synthesis, students
     seeds: repeats = 1                                  # students of each
     held_back: Annotated[number, Field(gt=0, lt=1)] = .25   # of each class of the training images, to choose on
     ceiling: Literal[False] = False

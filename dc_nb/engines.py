@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from .core import Registry
 from .experiments import check,families
+from .refusals import needs_ray
 from .runs import Run
 from .stages import Store,chain
 from tqdm.auto import tqdm
@@ -103,7 +104,7 @@ def _package():
     for k in ('RAY_USAGE_STATS_ENABLED', 'RAY_worker_niceness'): os.environ.setdefault(k, '0')
     try: return import_module('ray')
     except ImportError:
-        raise ImportError("the engine 'ray' needs the package Ray: pip install \"dc_nb[ray]\"") from None
+        raise ImportError(needs_ray) from None
 
 # %% ../nbs/experiments/04_engines.ipynb #4fad5bce
 @contextmanager

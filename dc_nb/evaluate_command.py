@@ -114,7 +114,7 @@ def manner_of_judging(f:Callable):
     for o in reversed((click.option('--student', help='Network; that of the run that made the set if not given.'),
         click.option('--regime', type=click.Choice(['hard', 'fixed', 'live', 'stored']),
         help='Labels; those that the set was made for if not given.'),
-        click.option('--seeds', default=3, show_default=True, type=click.IntRange(1), help='Students.'),
+        click.option('--seeds', type=click.IntRange(1), help='Students; 3 if not given.'),
         click.option('--epochs', type=click.IntRange(1), help='Of a student.'),
         click.option('--preset', type=click.Choice(['small', 'cpu', 'paper']),
         help='Budget of the protocol; that of the run if not given.'),
@@ -150,11 +150,13 @@ def evaluate(path:str, as_json:bool, student:str, regime:str, seeds:int, epochs:
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     quiet()
     cs = opened(path, factor=factor, **where)
-    run = judging(cs, student=student, regime=regime, seeds=seeds, epochs=epochs, preset=preset, out=out,
+    alone = alone or path.startswith('zoo:') and cs.table is not None and regime in (None, 'stored')
+    if alone and (seeds or 1) > 1:
+        raise click.UsageError(f'--seeds {seeds}: a file brings the labels of one student; --regime hard takes more')
+    run = judging(cs, student=student, regime=regime, seeds=seeds or 3, epochs=epochs, preset=preset, out=out,
         network=network, **where)
     same_images(cs, run, path, other_data)
-    found = dict(set=by_itself(run, cs)) if alone or path.startswith('zoo:') and cs.table is not None else judged(run,
-        cs, seeds)
+    found = dict(set=by_itself(run, cs)) if alone else judged(run, cs, seeds or 3)
     if as_json:
         return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime,
             epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))

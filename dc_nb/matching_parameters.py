@@ -29,7 +29,8 @@ class Mdc(Common):
     network: text|None = None                           # in which gradients are matched
     rounds: positive|None = None                        # fresh networks (outer loops)
     steps: positive|None = None                         # in each of them (inner loops)
-    learn: positive|None = None                         # real images the network sees after each step
+    # real images the network sees after each step
+    learn: Annotated[whole, Field(ge=1, le=10**6)]|None = None
     rate: Annotated[number, Field(gt=0)]|None = None     # learning rate of the images, of a set of 10 a class
     period: positive|None = None                        # rounds between two choices of the most learnable subset
     policy: Literal['paper','released']|None = None     # of freezing

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cached_property,partial
 
 import torch
-from .ablations import mdc_ablations
+from .ablations import mdc_ablations,variants_of
 from .checks import evaluated
 from .coresets import random
 from .data import CondensedSet,split_name
@@ -76,7 +76,8 @@ class MdcRun(Run):
         self.settle(study or matching_study_of(p, self.train.shape[-1]))
         self.which,self.sizes = compared(p), evaluated(p)
         self.main = 'MDC' if 'MDC' in self.which else self.which[-1]            # whose set is kept
-        self.variants = mdc_ablations[p.ablation](self.study.matching.extra) if p.ablation else {}
+        self.variants = variants_of(p.ablation, mdc_ablations[p.ablation], Multisize, self.study.matching.extra
+            ) if p.ablation else {}
         self.which += tuple(self.variants)
         tiles_of_two_pixels(self)
         enough_images(self, self.tiles, 'tiles')
@@ -94,6 +95,10 @@ class MdcRun(Run):
     def stages(self)->list: return [s for by in students(self).values() for stages in by.values() for s in stages]
     @property
     def tiles(self)->int: return self.study.matching.factor**2
+    def main_set(self)->CondensedSet:
+        "The set that the run is about; of A, which is made in the sizes that are evaluated, the largest"
+        by_size = self.made['sets'][self.main]
+        return by_size[max(by_size)]
     def results(self)->dict: return size_results(self)
     def told(self, row:dict)->list:
         "Its row in tables and words"

@@ -8,12 +8,13 @@ __all__ = ['listing', 'list_', 'outputs', 'cells_of', 'rows_of', 'columns', 'sai
 
 # %% ../nbs/library/18_run_commands.ipynb #c1b50e83
 import json,os,re,shutil,sys
+from shlex import quote
 from os import PathLike
 from fnmatch import fnmatch
 from pathlib import Path
 
 import click
-from .arguments import Completed,checked,no_slip,pairs_of,told,values_for
+from .arguments import Completed,checked,in_range,no_slip,pairs_of,told,values_for
 from .checks import home
 from .cli import main,parameters,runs
 from .kernel import executed,in_thread,needs_jupyter,second
@@ -94,7 +95,7 @@ def near(path:str|PathLike)->str:
 # %% ../nbs/library/18_run_commands.ipynb #c32414dd
 def started(what:str, pairs:dict, known:dict):
     "Start the process that runs the notebook, after refusing what can be refused without it"
-    no_slip(what, pairs)
+    no_slip(what, in_range(what, pairs))
     needs_jupyter()
     value = lambda k: pairs.get(k, known[k][1].strip("'"))
     plural = '' if value('ipc') == '1' else 's'
@@ -119,7 +120,7 @@ def ending(what:str, said:list, place:Path|None, target:Path):
     yield f'{text}\nnotebook {near(target)}'
     if place is None or not (place/f'{place.name}.safetensors').exists(): return           # several sets: none is kept
     row = json.loads((place/'row.json').read_text())
-    yield f"\n{said_alone(row)}\nnext: {own_name()} show {near(place/f'{place.name}.safetensors')}"
+    yield f"\n{said_alone(row)}\nnext: {own_name()} show {quote(near(place/f'{place.name}.safetensors'))}"
 
 # %% ../nbs/library/18_run_commands.ipynb #b50d77f7
 @main.command(cls=Completed, context_settings=dict(ignore_unknown_options=True))

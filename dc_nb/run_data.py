@@ -34,6 +34,9 @@ def sized(names:Iterable[str], data:ImageSet)->dict:
         except NotImplementedError: continue                   # an operation without a meta kernel: no answer
         except (ValueError, RuntimeError, AssertionError) as e:
             raise ParameterError(f"{name} does not take {h} x {w} images: {e}") from None
+        except (TypeError, AttributeError) as e:
+            raise ParameterError(f"{name} is no network: a function of (classes, channels, size) "
+                f"should give a torch.nn.Module ({e})") from e
         shape = tuple(getattr(answer, 'shape', ()))
         if shape != (2, len(data.classes)):
             raise ParameterError(f"{name} answers {shape} for 2 images of {len(data.classes)} classes: "

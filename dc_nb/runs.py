@@ -164,6 +164,7 @@ def said_of(run:Run, condensed:CondensedSet, row:dict)->str:
         set=f'{folder.name}.safetensors' if condensed is not None else 'none', row='row.json',
         figures=', '.join(sorted(f.name for f in folder.glob('*.png'))) or 'none',
         seconds=', '.join(f'{k} {v:.0f}' for k,v in stage_seconds(run).items()), memory=f"{row['memory']} GiB at most",
+        **({'again':'\n         '.join(run.store.again)} if run.store.again else {}),
         **({'doubts':'\n         '.join(shortened(row['doubts']))} if row.get('doubts') else {}))
     return '\n'.join(f'{k:<8} {v}' for k,v in lines.items())
 
@@ -174,6 +175,7 @@ def publish(row_file:str|PathLike, results:Path)->Path:
     "Append the row of a run to the table of its family in the folder `results`; the table"
     try: row = json.loads(Path(row_file).read_text())
     except RecursionError: raise ValueError(f'{row_file} is no row of a run: it is nested too deep') from None
+    except ValueError as e: raise ValueError(f'{row_file} is no row of a run, or not all of it: {e}') from None
     kinds = dict(run=str, id=str, scores=dict)
     if not (isinstance(row, dict) and all(isinstance(row.get(k), t) for k,t in kinds.items())
         and row['run'].isidentifier()):

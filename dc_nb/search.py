@@ -134,6 +134,8 @@ def ask_again(study:Trials, params:dict):
 def opened_search(run:SearchRun):
     "The Optuna study of a search, the old one where there is one; its first trial is the method itself"
     o,file = _optuna(), writable(run.folder)/'search.db'
+    if file.exists() and file.read_bytes()[:16] not in (b'', b'SQLite format 3\0'):
+        raise ParameterError(f'{file} is no database of trials, or damaged: move it away, and the search starts anew')
     # another set of questions is another study
     asked = {k:list(by) for k,by in run.walked.items()}
     with FileLock(run.folder/'search.lock'):

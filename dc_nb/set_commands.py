@@ -56,7 +56,9 @@ def told(cs:'CondensedSet'):
 @source
 def show(paths:tuple, as_json:bool, html:str, **where):
     "What condensed sets hold, of what they were made, how, and under which licence."
-    if html and len(paths) > 1: raise click.UsageError('--html shows one set')
+    if html is not None:
+        if len(paths) > 1: raise click.UsageError('--html shows one set')
+        if not html or Path(html).is_dir(): raise click.UsageError(f'--html {html}: give the name of a file')
     for i,path in enumerate(paths):
         cs = opened(path, **where)
         if html:
@@ -99,14 +101,18 @@ def export_(path:str, to:str, observers:str, out:str, first:int, decoded:bool, a
 def observers_of(cs:'CondensedSet', path:str, folder:str, where:dict)->list:
     "Write the observers of the run that left the set at `path`; the files"
     from dc_nb.run_base import write_weights
-    out = Path(path).resolve().parents[1]
-    run = maker(cs, where['dataset'], where['root'], where['size'], str(out), None, stale='keep')
-    names = getattr(run.study, 'observers', ())
-    if not names: raise click.ClickException(f"a set of {cs.meta['method']} has no observers")
-    gone = [o for o in names if run.store.state(run.network(o)) != 'made']
-    if gone:
-        raise click.ClickException(f"{run.store.folder} does not hold {', '.join(gone)}: the set was not made there")
-    return [write_weights(run.get(run.network(o))[0], o, folder) for o in names]
+    cache = Path(path).resolve().parents[1]/'cache'
+    if not cache.is_dir(): raise click.ClickException(f'{cache} is not there: give the set in the folder of its run')
+    with tempfile.TemporaryDirectory() as out:
+        (Path(out)/'cache').mkdir()
+        # links: what belongs to the run is only read
+        for file in cache.glob('network-*.safetensors'): (Path(out)/'cache'/file.name).symlink_to(file)
+        run = maker(cs, where['dataset'], where['root'], where['size'], out, None, stale='keep')
+        names = getattr(run.study, 'observers', ())
+        if not names: raise click.ClickException(f"a set of {cs.meta['method']} has no observers")
+        gone = [o for o in names if run.store.state(run.network(o)) != 'made']
+        if gone: raise click.ClickException(f"{cache} does not hold {', '.join(gone)}: the set was not made there")
+        return [write_weights(run.get(run.network(o))[0], o, folder) for o in names]
 
 # %% ../nbs/library/19_set_commands.ipynb #820ef4c0
 def same_table(mine:'Table', again:'Table')->tuple:

@@ -80,7 +80,10 @@ class SizesRun(EdcRun):
     @property
     def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
     def results(self)->dict: return dict(row=sizes_row(self, scores_by_size(self)))
-    def told(self, row:dict)->list: return [sizes_table(row), versus(row, 'dedicated'), cost_table(row)]
+    def told(self, row:dict)->list:
+        "Accuracies by size, differences, and costs, where the set of EDC was made whole, which is their unit"
+        costs = [cost_table(row)] if 'prefix' in row['cost'] else []
+        return [sizes_table(row), versus(row, 'dedicated'), *costs]
     def brief(self, stand_in:str, stand_ins:Callable):
         super().brief(stand_in, stand_ins)
         self.p = self.p.model_copy(update=dict(sizes=None, runs=1))

@@ -56,7 +56,8 @@ _bad_file = (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, I
 def _reason(path, e):
     "What is wrong, in words; libraries that advise to unpickle are not quoted"
     if any(o in str(e) for o in ('weights_only', 'allow_pickle')):
-        return 'it holds pickled objects, and no code in a file is run here'
+        return 'it holds pickled objects, or is of another format, and no code in a file is run here'
+    if 'os error 19' in str(e): return 'it is a folder'                     # safetensors says: No such device
     with contextlib.suppress(OSError):
         if os.path.exists(path) and not os.access(path, os.R_OK): return 'no permission to read it'
     if isinstance(e, KeyError): return f"{e} is missing"
@@ -64,7 +65,7 @@ def _reason(path, e):
 
 # %% ../nbs/library/04_sources.ipynb #b4e2c8a6
 @contextlib.contextmanager
-def guard(path:str|PathLike, right:str='it is damaged or not all there: delete it and get it again'):
+def guard(path:str|PathLike, right:str='it is damaged or not all there: get it again'):
     "Errors of the code inside become a `DataError` that names `path` and says what is `right`"
     try: yield
     except Damaged: raise

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from .core import Damaged,load_state
 from .digests import root,short_hash
+from .files import content_in
 from .stage_code import asked_of,code_of,difference,without_late
-from safetensors import safe_open
 
 # %% ../nbs/experiments/46_stage_files.ipynb #20113554
 def digest(*parts)->str:
@@ -64,8 +64,8 @@ class Files:
 
     def file(self, stage:Stage)->Path: return self.folder/f'{stage.id}.safetensors'
     def seal(self, stage:Stage)->str:
-        "The checksum of a stage's file, as its header says"
-        with safe_open(str(self.file(stage)), 'pt') as f: return f.metadata()['dc_nb'][:16]
+        "The checksum of a stage's content, as the header of its file says"
+        return content_in(self.file(stage))
 
     def _drop_scraps(self, stage):
         "Take away what a killed process was writing"
@@ -94,9 +94,10 @@ class Checked(Files):
 
     def why(self, stage:Stage)->str|None:
         "Why the file of a stage does not serve: 'missing', or a sentence; None if it does"
+        if self.file(stage).is_dir(): raise IsADirectoryError(f"{self.file(stage)} is a folder; a file should be there")
         try: _,card = load_state(self.file(stage))
         except FileNotFoundError: return 'missing'
-        except Damaged as e: return f'damaged ({str(e).replace("; delete it and run again", "")})'
+        except Damaged as e: return f'damaged ({e})'
         if card.get('key') != stage.id: return f'damaged (the file {self.file(stage).name} is of another stage)'
         made = card['made']
         again = [n.name for n in stage.needs if made['needs'].get(n.id) != self.seal(n)]
@@ -110,20 +111,22 @@ class Checked(Files):
 
 # %% ../nbs/experiments/46_stage_files.ipynb #7073384a
 class Values(Checked):
-    "Values of stages, read from files that serve; `kept`: {name: why} of those that were taken all the same"
+    """Values of stages, read from files that serve; `kept`: {name: why} of those that were taken all the same,
+    `again`: what was said of those that were not"""
     def __init__(self, folder:str|PathLike, device:str|torch.device='cpu', stale:str='make'):
         super().__init__(folder, stale)
-        self.device,self.values,self.cards,self.kept,self.told = device, {}, {}, {}, set()
+        self.device,self.values,self.cards,self.kept,self.told,self.again = device, {}, {}, {}, set(), []
 
     def state(self, stage:Stage)->str:
-        "'made', 'begun' or 'missing', without making anything"
+        "'made', 'begun', 'missing', or for a file that is of no use 'damaged' or 'changed'; nothing is made"
         if stage.id in self.values: return 'made'
         if not self.file(stage).exists():
             begun = any(list(self.folder.glob(f'{s.id}*.part')) or s is not stage and self.file(s).exists()
                 for s in (stage, *stage.parts))
             return 'begun' if begun else 'missing'
-        needs = all(self.state(n) == 'made' for n in stage.needs)
-        return 'made' if needs and (self.stale == 'keep' or self.why(stage) is None) else 'missing'
+        if any(self.state(n) != 'made' for n in stage.needs): return 'missing'
+        why = self.why(stage)
+        return 'made' if self.serves(stage, why) else 'damaged' if 'damaged' in why else 'changed'
 
     def _load(self, stage):
         state,card = load_state(self.file(stage), self.device)
@@ -151,4 +154,6 @@ class Values(Checked):
         changed = {n.id for n in stage.needs if why.endswith(' changed') and n.name in why}
         known = bool({n.id for n in stage.needs} & self.told)
         self.told |= {stage.id, *changed}
-        if not known: warnings.warn(f'{stage.name}: {why}; this stage runs again, and those behind it', stacklevel=4)
+        if known: return
+        self.again.append(f'{stage.name}: {why}')
+        warnings.warn(f'{stage.name}: {why}; this stage runs again', stacklevel=4)

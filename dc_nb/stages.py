@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from .core import Diverged,all_finite,save_state
 from .digests import short_hash
+from .files import content
 from .progress import Progress,duration
 from .provenance import provenance
 from .stage_code import choices,network_roots,without_late
@@ -142,7 +143,8 @@ class Job:
         stage = stage or self.stage
         if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
         made = record(self.store, stage, self.code, self.tick.seconds)
-        save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, **card)
+        save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, content=content(state),
+            **card)
 
 # %% ../nbs/experiments/03_stages.ipynb #aa47072b
 @contextmanager

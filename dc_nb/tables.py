@@ -165,12 +165,11 @@ def load_parts(path:str|PathLike, device:str|torch.device='cpu')->tuple[dict,dic
             parts = {k:f.get_tensor(k).clone() for k in names-{_key}}       # clone: else they change when the file does
         if _key in names: parts[_key] = _table_in(path)
         whole = entry[:64]==_seal(entry[64:], parts)
-        if not whole: raise Damaged(f"{path}: the checksum does not fit its content; delete it and get it again")
+        if not whole: raise Damaged(f"{path}: the checksum does not fit its content; get it again")
         about = json.loads(entry[64:])
         return unflatten({**parts, **about['plain']}),about['card']
     except (SafetensorError, KeyError, json.JSONDecodeError) as e:
-        why = f"is not a state file of dc_nb, or not all of it ({e}); delete it and get it again"
-        raise Damaged(f"{path} {why}") from None
+        raise Damaged(f"{path} is not a set that dc_nb saved, or not all of it ({e})") from None
 
 # %% ../nbs/library/07_tables.ipynb #7f930b89
 def _add(z, name, parts, shape, dtype, pack=zipfile.ZIP_DEFLATED):

@@ -179,10 +179,10 @@ first_png = lambda p: sorted(p.glob('**/*.png'))[0]
 BAD = dict(
     missing=(lambda d: d/'none.safetensors', 'does not exist'),
     unknown_ending=(changed('native', lambda p: p.rename(p.with_suffix('.bin'))), 'none of .safetensors'),
-    native_empty=(changed('native', lambda p: p.write_bytes(b'') and None), 'not a state file'),
+    native_empty=(changed('native', lambda p: p.write_bytes(b'') and None), 'not a set that dc_nb saved'),
     native_half=(changed('native', half), 'not all of it'),
     native_bit=(changed('native', flip), 'checksum'),
-    native_pickle=(changed('native', lambda p: p.write_bytes(pickle.dumps(Evil())) and None), 'not a state file'),
+    native_pickle=(changed('native', lambda p: p.write_bytes(pickle.dumps(Evil())) and None), 'not a set that dc_nb saved'),
     native_other_kind=(changed('native', lambda p: save_state(p, dict(x=CS.x), kind='Fit')), "holds 'Fit'"),
     native_wrong_shape=(changed('native', lambda p: save_state(p, dict(x=CS.x[0], labels=None), kind='CondensedSet',
     factor=1, meta={})), 'classes x ipc x C x H x W'),
