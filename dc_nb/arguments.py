@@ -147,6 +147,7 @@ def known_to(p:Common, what:str, known:dict):
     for k,registry in known['of'][what]['own'].items():
         for name in p.words(k): look_up(name=name, **registry)
 
+# %% ../nbs/library/24_arguments.ipynb #adfb66df
 def no_slip(what:str, p:Common)->Common:
     "What can be refused without PyTorch: names, places that are not there, a package that is missing"
     known = names_at_hand()
@@ -188,6 +189,7 @@ def values_of(known:dict, name:str, begun:str, what:str, kind:type[Common])->lis
     path = [CompletionItem(begun, type=paths[name])] if name in paths else []
     return path + [CompletionItem(f'{first}{comma}{v}') for v in some if v.startswith(last)]
 
+# %% ../nbs/library/24_arguments.ipynb #45c89ec6
 def suggestions(known:dict, before:list, begun:str, what:str, kind:type[Common])->list:
     "What can stand behind the words `before`, to complete `begun`: names of parameters, or values of the last one"
     from click.shell_completion import CompletionItem
