@@ -27,18 +27,19 @@ def said(line):
     if r.exception and not isinstance(r.exception, SystemExit): raise r.exception
     return r
 
-@pytest.mark.parametrize('method,regime,more', [('edc', 'hard', ''), ('edc', 'live', ' --alone'), ('mdc', None, '')])
+@pytest.mark.parametrize('method,regime,more', [('edc', 'hard', '--seeds 2'), ('edc', 'live', '--alone'), ('mdc', None, '--seeds 2')])
 def test_the_same_numbers(files, method, regime, more):
     made = dict(TINY, regime=regime) if method == 'edc' else dict(ipc=2, rounds=2, steps=1, period=1, learn=8, epochs=2, factor=1)
     condense('all.npz', method=method, **made).save('set.safetensors')
     found = {}
     for data in ('all', 'test'):
-        r = said(f'evaluate set.safetensors --dataset {data}.npz --seeds 2 --json --out out-{data}{more}')
+        r = said(f'evaluate set.safetensors --dataset {data}.npz {more} --json --out out-{data}')
         assert r.exit_code == 0, r.output
         found[data] = json.loads(r.stdout.splitlines()[-1])
         random_left_out = 'random ones of the same number, to compare with, are left out' in r.stderr
         assert random_left_out == (data == 'test')
     assert found['all']['set'] == found['test']['set'] and found['test'].keys() == {'set'}
+    if more == '--alone': assert 'labels of one student' in said('evaluate set.safetensors --dataset all.npz --alone --seeds 2').output
 
 def test_what_cannot_be_judged_is_said(files):
     "Labels of teachers that are not here; a file without even a test part; classes that are others"

@@ -21,4 +21,8 @@ def test_observers_of_a_run_are_files_for_another(tmp_path):
     (moved := tmp_path/'elsewhere'/'set.safetensors').parent.mkdir()
     moved.write_bytes(file.read_bytes())
     r = CliRunner().invoke(main, ['export', str(moved), '--observers', str(tmp_path/'nets2')], prog_name='dc_nb')
-    assert r.exit_code == 1 and 'the set was not made there' in r.output
+    assert r.exit_code == 1 and 'cache is not there: give the set in the folder of its run' in r.output
+    assert not (tmp_path/'cache').exists()                                      # nothing is made beside a stranger's set
+    (tmp_path/'cache').mkdir()
+    r = CliRunner().invoke(main, ['export', str(moved), '--observers', str(tmp_path/'nets2')], prog_name='dc_nb')
+    assert r.exit_code == 1 and 'the set was not made there' in r.output and not list((tmp_path/'cache').iterdir())
