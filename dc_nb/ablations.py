@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 
-from .core import Registry,UnknownName
 from .checks import ParameterError
+from .core import Registry,UnknownName
 from .coresets import confidence,herding,k_center,kmeans
 from .initialization import noise,real,surest_crops
 from .mls import farthest

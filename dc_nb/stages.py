@@ -143,8 +143,9 @@ class Job:
         stage = stage or self.stage
         if not all_finite(state): raise Diverged('the result is not finite; lower the learning rate')
         made = record(self.store, stage, self.code, self.tick.seconds)
-        save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, content=content(state),
-            **card)
+        # all that the maker gave: a label table lies beside its file, and the card has its checksum
+        given = content(dict(state=state, card=card))
+        save_state(self.store.file(stage), state, key=stage.id, title=stage.name, made=made, content=given, **card)
 
 # %% ../nbs/experiments/03_stages.ipynb #aa47072b
 @contextmanager
