@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['paths', 'unknown', 'pairs_of', 'told', 'filled', 'in_range', 'register', 'checked', 'known_names', 'names_file',
-           'up_to_date', 'remember', 'remembered', 'names_at_hand', 'look_up', 'known_to', 'no_slip', 'chosen',
-           'names_in', 'values_of', 'suggestions', 'values_for', 'Completed']
+           'up_to_date', 'cached_names', 'remember', 'remembered', 'names_at_hand', 'look_up', 'known_to', 'no_slip',
+           'chosen', 'names_in', 'values_of', 'suggestions', 'values_for', 'Completed']
 
 # %% ../nbs/library/24_arguments.ipynb #5350b1cf
 import contextlib,json,os
@@ -113,24 +113,28 @@ def up_to_date(file:Path)->bool:
     newest = max(f.stat().st_ctime for f in Path(dc_nb.__file__).parent.glob('*.py'))
     return file.exists() and file.stat().st_mtime > newest
 
-def remember():
-    "Write the names into the cache, where that is possible; modules that have not changed are not imported for that"
-    with contextlib.suppress(OSError):
-        file = names_file()
-        if up_to_date(file): return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known_names()))
-
-def remembered()->dict:
-    "The names of the cache; collected now where there are none"
-    try: return json.loads(names_file().read_text())
-    except (OSError, ValueError): remember()
+def cached_names()->dict:
+    "The names of the cache; none where it is missing or damaged"
     with contextlib.suppress(OSError, ValueError): return json.loads(names_file().read_text())
     return {}
 
+def remember()->dict:
+    "The names, written into the cache where that is possible; modules that have not changed are not imported for that"
+    if up_to_date(names_file()) and (known := cached_names()): return known
+    known = known_names()
+    from dc_nb.files import aside
+    # two processes may write at once, and a home may be read-only
+    with contextlib.suppress(OSError), aside(names_file()) as tmp: tmp.write_text(json.dumps(known))
+    return known
+
+def remembered()->dict:
+    "The names of the cache; collected now where there are none"
+    return cached_names() or remember()
+
 def names_at_hand()->dict:
     "The names of the cache, if they are those of the modules as they are now; nothing is imported"
-    return remembered() if up_to_date(names_file()) else {}
+    return cached_names() if up_to_date(names_file()) else {}
+
 
 # %% ../nbs/library/24_arguments.ipynb #2279837c
 def look_up(kind:str, name:str, names:list):
