@@ -19,22 +19,30 @@ from .data import as_images
 import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they register their families
 from .evaluation import Score,evaluate,paired,score
 from .experiments import ParameterError,check,run_kind
+from .folders import held_back
 from .help_text import explained
 from .opening import apart,closed
 from .recipes import Study,named
 from .runs import given,student,subset
 from .sets import ImageSet
+from .sources import fits
 from .students import teachers_of
 from .trajectory_matching import at_learned_rate
 
 # %% ../nbs/library/16_door.ipynb #e04ee739
+def _split(images:ImageSet, test_share:float=.2, split_seed:int=0, **options)->tuple:
+    "Both parts of images that are read already; normalisation, names and licence stay"
+    late = ', '.join(options)
+    fits(not late, f"{images.name} is made already; {late} came too late")
+    test = torch.zeros(len(images), dtype=torch.bool, device=images.y.device)
+    test[held_back(images.y.cpu(), test_share, split_seed)] = True
+    return images.subset((~test).nonzero()[:,0]), images.subset(test.nonzero()[:,0])
+
 def parts_of(source:object, root:str|PathLike|None=None, **options)->tuple:
     "(training part, test part) of any source of images; without a test part of its own a fifth of every class"
     if isinstance(source, tuple) and all(isinstance(o, ImageSet) for o in source):
         return tuple(as_images(o, **options) for o in source)
-    if isinstance(source, ImageSet):
-        x,y = source.take(torch.arange(len(source)))
-        source,options = (x.cpu(), y.cpu()), dict(options, classes=list(source.classes), name=source.name)
+    if isinstance(source, ImageSet): return _split(source, **options)
     if not isinstance(source, (str, Path)): options.setdefault('test_share', .2)
     return tuple(as_images(source, root, part, **options) for part in ('train', 'test'))
 
@@ -129,8 +137,8 @@ def compare_with_random(condensed:CondensedSet, test:object|None=None, seeds:int
     if test is not None: run = type(run)(run.p, run.study, (run.train, as_images(test, split='test')))
     nets = teachers_of(run)
     def scored(images, title):
-        return score(condensed, [run.get(student(run, (images(s),), s, f'{title}, seed {s}', teachers=run.teachers))
-            for s in range(seeds)], run.study.protocol, nets)
+        students = [student(run, (images(s),), s, f'{title}, seed {s}', teachers=run.teachers) for s in range(seeds)]
+        return score(run.get(images(0)), [run.get(s) for s in students], run.study.protocol, nets)
     mine = scored(lambda s: given(run, condensed), 'set')
     return Comparison(mine, scored(lambda s: subset(run, condensed.ipc, s), 'random'), run.study.protocol.student)
 

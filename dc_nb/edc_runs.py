@@ -176,7 +176,7 @@ def ceiling(run:EdcRun)->dict|None:
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #540fa4ff
 def rival(run:EdcRun, mine:Score)->dict|None:
-    """Scores on random real images, hard labels, of the bytes of `mine`, or on all there are;
+    """Scores on random real images, hard labels, of the bytes of `mine`, or as many as the rarest class has;
     None when the parameters say so, or that is no more than the set"""
     p,train = run.p, run.train
     most = int(torch.bincount(train.y).min())

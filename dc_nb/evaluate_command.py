@@ -85,7 +85,8 @@ def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
             for s in range(run.p.seed, run.p.seed+seeds)]
     found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
     if own or alone: return found
-    return found | dict(random=scored(run, cs, students(lambda s: subset(run, cs.ipc, s), 'random'), nets))
+    rand = run.get(subset(run, cs.ipc, run.p.seed))
+    return found | dict(random=scored(run, rand, students(lambda s: subset(run, cs.ipc, s), 'random'), nets))
 
 # %% ../nbs/library/36_evaluate_command.ipynb #3b3ff4c6
 def by_itself(run:'Run', cs:'CondensedSet'):

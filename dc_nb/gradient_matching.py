@@ -153,7 +153,7 @@ class Matching(Networks):
         self.members,self.terms = members, [f'the distance of {k}' for k in members]
         self.keep,self.history,self.trace = keep, {}, []
         starts,keys = checksum({k:m.x for k,m in members.items()}), '-'.join(m.recipe.key for m in members.values())
-        self.key = f'{recipe.key}-{seed}-{data.checksum}-{starts}-{keys}'
+        self.key = f'{recipe.key}-{seed}-{data.checksum}-{data.mean}-{data.std}-{starts}-{keys}' + f'-{keep}'*bool(keep)
         open_round(self)
 
     def advance(self)->Tensor: return advance(self)

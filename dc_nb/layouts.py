@@ -46,11 +46,15 @@ def _classes(y, like):
     return cls,counts[0]
 
 # %% ../nbs/library/09_layouts.ipynb #b130d4f0
-def _pixels(x, like):
-    "(images in [0,1], share of values that had to be clipped)"
+def _normalised(x):
+    "Whether more than a few values lie far outside of [0,1]"
+    return ((x < -.5) | (x > 1.5)).float().mean().item() > .02
+
+def _pixels(x, like, constants=None):
+    "(images in [0,1], share of values that had to be clipped); `constants`: the mean and std of normalised images"
     fits(x.shape[1]==like.shape[0], f"images of {x.shape[1]} channels, {like.name} has {like.shape[0]}")
-    if x.min() < -1e-3 or x.max() > 1+1e-3:
-        mean,std = (x.new_tensor(o)[:,None,None] for o in (like.mean, like.std))
+    if _normalised(x):
+        mean,std = (x.new_tensor(o)[:,None,None] for o in constants or (like.mean, like.std))
         x = x*std + mean
     share = ((x < -.5/255) | (x > 1+.5/255)).float().mean().item()
     fits(share < .3, f"{share:.0%} of the values are no pixels after the normalisation of {like.name} is undone: "
@@ -63,10 +67,11 @@ def _padded(x, factor):
     return F.pad(x, (0, w, 0, h), value=.5)
 
 # %% ../nbs/library/09_layouts.ipynb #32bfc8b4
-def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, **meta)->CondensedSet:
-    "A condensed set of N images (floats in [0,1], or normalised like `like`) and N labels (whole, or N x K soft)"
+def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, constants:tuple|None=None, **meta)->CondensedSet:
+    """A condensed set of N images and N labels (whole, or N x K soft). The images are floats in [0,1], or normalised
+    with `constants`, a pair (mean, std); None: with those of `like`"""
     _check_tensors(x, y, like, factor)
-    x,share = _pixels(x.detach().float(), like)
+    x,share = _pixels(x.detach().float(), like, constants)
     cls,ipc = _classes(y, like)
     order = cls.argsort(stable=True)
     x = x[order].unflatten(0, (-1, ipc))
@@ -114,17 +119,23 @@ def _needed(like):
     return like
 
 # %% ../nbs/library/09_layouts.ipynb #3f2e3580
+def _cifar(like):
+    "The (mean, std) with which the codes of DC, DSA, DM and MTT normalise"
+    from dc_nb.studies import cifar_constants
+    return cifar_constants(like)
+
 def read_lists(got:object, path:str|PathLike, like:ImageSet, factor:int)->CondensedSet:
     "What IDC's and MDC's [images, labels] hold, or the last experiment of DC's res_*.pt"
     if isinstance(got, dict) and isinstance(got.get('data'), (list, tuple)) and got['data']: got = got['data'][-1]
     fits(isinstance(got, (list, tuple)) and len(got)==2,
         f"it holds a {type(got).__name__}; a condensed set is [images, labels], or a dict with data or card")
-    return from_tensors(not_larger(got[0], path), not_larger(got[1], path), _needed(like), factor)
+    x,y = (not_larger(o, path) for o in got)
+    return from_tensors(x, y, _needed(like), factor, _cifar(like))
 
 def read_best(path:str|PathLike, like:ImageSet, factor:int)->CondensedSet:
     "MTT's images_best.pt beside labels_best.pt"
     x,y = [not_larger(safe_load(path/f'{k}_best.pt'), path/f'{k}_best.pt') for k in ('images', 'labels')]
-    return from_tensors(x, y, _needed(like), factor)
+    return from_tensors(x, y, _needed(like), factor, _cifar(like))
 
 # %% ../nbs/library/09_layouts.ipynb #8bfbc8f6
 def _picture(root, name):

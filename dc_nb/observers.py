@@ -97,6 +97,13 @@ class Observer:
     by_class: dict = field(default_factory=dict)   # the same -> Moments of classes x K
     name: str = ''
     accuracy: float|None = None    # share of the test images that it gets right
+    measured: Statistics|None = None   # how the targets were measured, where that is known
+
+    @property
+    def targets(self)->dict:
+        "All moments as tensors, by name"
+        return {f'{part}/{k}/{j}':v for part in ('whole', 'by_class') for k,m in getattr(self, part).items()
+            for j,v in enumerate(m)}
 
 # %% ../nbs/concepts/03_observers.ipynb #98901ca4
 class Sums:
@@ -157,7 +164,8 @@ def observe(
 )->Observer:
     "Measure the targets of every watched layer in one pass over `data` (EDC, Sec. 3.3)"
     run = drive(Pass(net, data, recipe, seed), checkpoint, every, tick)
-    return Observer(net, *targets(run.sums, data.counts.to(data.y.device), recipe, run.layers), **about)
+    found = targets(run.sums, data.counts.to(data.y.device), recipe, run.layers)
+    return Observer(net, *found, measured=recipe, **about)
 
 # %% ../nbs/concepts/03_observers.ipynb #8105eada
 def targets(

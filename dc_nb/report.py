@@ -11,6 +11,7 @@ __all__ = ['published', 'edc_published', 'printed_for', 'percent', 'hardware', '
 import json
 from collections.abc import Sequence
 from os import PathLike
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from importlib.resources import files
 from io import BytesIO
@@ -123,8 +124,8 @@ def equal_bytes(r:dict)->str:
     # an image of every class counts as one
     n = equivalent_ipc(Score((), bytes=r['bytes']), 1, r['bytes']['images']/r['ipc'])
     if n < r['ipc']*1.05: return ''
-    return (f" Images, labels and teachers together are as large as {n:,.0f} real images a class: "
-        "in bytes, so many are the fair rival, or all that there are.")
+    return (f" Images, labels and teachers take the bytes of {n:,.0f} real images a class: "
+        "at equal bytes, so many are the fair rival, or all that there are.")
 
 # %% ../nbs/experiments/10_report.ipynb #84dc2aae
 def verdict(r:dict)->str:
@@ -150,7 +151,7 @@ def score_table(r:dict)->str:
     out = [one(k if k == r['method'] else f'{k}, same recipe', percent(s), s['n'], r['regime'],
         paper if k == 'edc' else None, size) for k,s in r['scores'].items()]
     if e := r.get('equal_bytes'):
-        out.append(one(f"{e['ipc']} real images a class{' (all)' if e['all'] else ''}, equal bytes", percent(e), e['n'],
+        out.append(one(f"{e['ipc']} real images a class{' (all of the rarest class)' if e['all'] else ''}, equal bytes", percent(e), e['n'],
             'hard', size={'images, kB':f"{e['ipc']*b['images']/r['ipc']/1000:,.1f}"}))
     if r['ceiling']:
         out.append(one(f"full data, {r['ceiling']['epochs']} epochs", f"{100*r['ceiling']['accuracy']:.1f}", 1, 'hard'))
@@ -214,22 +215,24 @@ def loss_curves(
 # %% ../nbs/experiments/10_report.ipynb #56b69cc2
 def epochs_figure(
     r:dict, # a row of edc.jsonl
-    published:float|None=None # accuracy in percent; None: EDC's, where the paper has this cell
+    published:float|None=None, # accuracy in percent; None: EDC's, where the paper has this cell
+    ax:Axes|None=None # where to draw; None: in a figure of its own
 ): # a figure, or a sentence for a row without curves
     "Accuracy of the students along their epochs: the method and random images"
     curves = {k:v for k,v in r.get('curves', {}).items() if v}
     if not curves: return f"No curves: nobody looked at these students on their way ({r['dataset']}, IPC {r['ipc']})."
     if published is None: published = (printed_for(r) or (None,))[0]
-    fig,ax = plt.subplots(figsize=(4.6, 2.8), layout='constrained')
+    if ax is None: ax = plt.subplots(figsize=(4.6, 2.8), layout='constrained')[1]
     for (k,points),mark in zip(curves.items(), 'osD^v'):
         epochs,shares = zip(*points)
         label = f"{k}, mean of {r['scores'][k]['n']}" if k in r['scores'] else k
         ax.plot(epochs, [100*a for a in shares], marker=mark, ms=3, lw=1.2, label=label)
     if published is not None: ax.axhline(published, ls=':', c='gray', label=f'published: {published:g} %')
+    scale = "paper's scale" if r['scale'] == 'paper' else r['scale']
     ax.set(xlabel='epoch of the student', ylabel='accuracy on a part\nof the test images, %',
-        title=f"{_datasets.get(r['dataset'], r['dataset'])}, IPC {r['ipc']}, {r['student']} ({r['scale']})")
+        title=f"{_datasets.get(r['dataset'], r['dataset'])}, IPC {r['ipc']}, {r['student']} ({scale})")
     ax.legend(fontsize=7)
-    return fig
+    return ax.figure
 
 # %% ../nbs/experiments/10_report.ipynb #d00d88bf
 def save_figure(fig:Figure, path:str|PathLike)->Path:

@@ -137,14 +137,14 @@ def measure_robustness(
     ipc:int=10,
     eps:float=16/255, # of the table
     curve:Sequence[float]=(4/255, 8/255, 24/255, 32/255), # of the curve, with pgd
-    most:int=200, # test images that are attacked
+    most:int=200, # test images that are attacked at most, evenly over the test part
     runs:int=3, # whole runs, seeds `seed`, `seed`+1, ...
     method:str='edc', preset:str='small', seed:int=0,
     out:str|None=None # a folder: its parts are kept there, and a measurement that was killed goes on from them
 )->dict: # one row of results
     "Attack students of condensed and of real images (EDC, Table 24)"
     study = sized_study(images.name, ipc, method, preset, images.shape[-1])
-    some = test.subset(torch.arange(len(test))[:most])
+    some = test.subset(torch.arange(0, len(test), ceil(len(test)/most)))
     roots = code_roots('dc_nb.robustness._one_run', [*study.observers, study.protocol.student], study)
     keep = Keeper(out, str(images.y.device), roots)
     found = [_one_run(images, some, ipc, eps, curve, method, study, s, keep) for s in range(seed, seed+runs)]

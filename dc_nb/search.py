@@ -250,7 +250,7 @@ def finals(run:SearchRun, variants:dict, runs:int=5)->dict:
     p = Ablation(**shared | dict(runs=runs, seed=run.p.seed+1000))
     other = AblationRun(p, data=(run.train, run.test))
     other.variants = {p.method:run.study} | variants
-    return ablation_row(other, ablate(other))
+    return ablation_row(other, ablate(other)) | dict(ablation=f'finals of {run.p.space}')
 
 def finalists(run:SearchRun, study:Trials, n:int)->dict:
     "{label: study} of the `n` best trials that differ from the method"

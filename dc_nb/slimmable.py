@@ -12,7 +12,7 @@ from time import process_time
 
 import torch
 from .condensed import CondensedSet
-from .evaluation import Score,evaluate,paired
+from .evaluation import Score,evaluate,paired,with_sign
 from .gradient_matching import Matching,matched_set,match_gradients,ride
 from .matched_images import Images,MatchingRecipe
 from .matching_recipes import MatchingStudy
@@ -118,9 +118,6 @@ def lines_by_way(row:dict, against:str='MDC')->list:
     names = dict.fromkeys(o['set'] for o in row['scores'])
     of = {k:torch.tensor([o['accuracies'] for o in row['scores'] if o['set'] == k]) for k in names}     # sizes x runs
     mean = {k:Score(tuple(v.mean(0).tolist())) for k,v in of.items()}
-    def gap(k):
-        m,half = paired(mean[k], mean[against])
-        return f'{100*m:+.1f} ± {100*half:.1f}'
     return [dict(way=k) | {str(n):f'{100*a:.1f}' for n,a in zip(row['sizes'], v.mean(1).tolist())} |
-        {'average, %':f'{100*mean[k].mean:.1f} ± {100*mean[k].sd:.1f}',
-        f'minus {against}, points':None if k == against else gap(k), 'n':mean[k].n} for k,v in of.items()]
+        {'average, %':mean[k].percent,
+        f'minus {against}, points':None if k == against else with_sign(paired(mean[k], mean[against])), 'n':mean[k].n} for k,v in of.items()]

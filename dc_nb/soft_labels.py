@@ -252,4 +252,6 @@ def label_bytes(
 def teacher_bytes(regime:str, nets:list)->int:
     "Bytes of the networks that must be kept: the live regime asks them during training"
     if regime != 'live': return 0
-    return sum(t.numel()*t.element_size() for net in nets for t in net.state_dict().values())
+    states = [net.state_dict() for net in nets]
+    once = {checksum(state):state for state in states}                  # who votes twice is kept once
+    return sum(t.numel()*t.element_size() for state in once.values() for t in state.values())

@@ -192,7 +192,7 @@ class Synthesis:
         self.parts = torch.arange(len(self.x)).split(recipe.batch or len(self.x))
         self.part,self.i,self.losses,self.keep,self.history = 0, 0, [], keep, {}
         self.terms = [getattr(f, 'func', f).__name__ for _,f in recipe.terms]
-        nets = [checksum(o.net.state_dict()) for o in observers]
+        nets = [checksum(o.net.state_dict() | o.targets) for o in observers]
         begun = checksum(dict(start=start))
         self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}-{begun}-{"-".join(nets)}' + f'-{keep}'*bool(keep)
         self.open()

@@ -138,13 +138,13 @@ class Fit:
     "A training run: network, average, optimizer, schedule, and where it stands"
     terms,advice = ('the loss',), 'lower the learning rate or look at the labels'
     def __init__(self, net:nn.Module, data:ImageSet, recipe:Training, seed:int, objective:Objective=hard,
-        after:Callable|None=None):
+        after:Callable|None=None, told:str=''):
         self.net,self.data,self.recipe,self.seed,self.objective,self.after = net, data, recipe, seed, objective, after
         self.losses,self.epoch,self.i,self.total = [], 0, 0, torch.zeros(())
         self.opt = recipe.optimiser(_groups(net, recipe))
         self.ema = averaged(net, recipe.ema, recipe.buffers) if recipe.ema else None
         self.sched = LambdaLR(self.opt, _rate(recipe.schedule, recipe.epochs, self.losses))
-        self.key = f'{recipe.key}-{seed}-{getattr(data, "checksum", len(data))}-{checksum(net.state_dict())}'
+        self.key = f'{recipe.key}-{seed}-{getattr(data, "checksum", len(data))}-{checksum(net.state_dict())}' + told
         self._open()
 
     def _open(self): self.parts = batch_parts(len(self.data), self.recipe.batch, self.seed, self.epoch)
@@ -210,10 +210,11 @@ def fit(
     checkpoint:str|PathLike|None=None,
     every:float=30., # seconds between two checkpoints
     tick:Callable|None=None, # called with the loss of each step
-    after:Callable|None=None # called with (epochs done, network) at the end of each epoch
+    after:Callable|None=None, # called with (epochs done, network) at the end of each epoch
+    told:str='' # what else a checkpoint must agree on, such as a digest of the objective's labels
 )->tuple[nn.Module,list]: # network in eval mode (the averaged one if there is one), mean loss of each epoch
     "The supervised loop: train `net` for `recipe.epochs` epochs; raises `core.Diverged` for a loss that is not finite"
-    run = drive(Fit(net, data, recipe, seed, objective, after), checkpoint, every, tick)
+    run = drive(Fit(net, data, recipe, seed, objective, after, told), checkpoint, every, tick)
     return run.result, run.losses
 
 # %% ../nbs/library/14_train.ipynb #2a301771

@@ -190,7 +190,7 @@ class Trajectories(Moving):
         self.at,self.trace,self.sizes = 0, [], []
         self.keep,self.history = keep, {}                    # after these iterations the images are copied to `history`
         ends = checksum({str(i):e[recipe.horizon] for i,e in enumerate(experts)} | dict(start=start))
-        self.key = f'{recipe.key}-{seed}-{data.checksum}-{ends}'
+        self.key = f'{recipe.key}-{seed}-{data.checksum}-{data.mean}-{data.std}-{ends}' + f'-{keep}'*bool(keep)
 
     @property
     def done(self)->bool: return self.at >= self.recipe.iterations

@@ -20,7 +20,7 @@ import torch
 from .checks import evaluated
 from .core import drive,flatten,seed_of
 from .coresets import random
-from .evaluation import Score,evaluate,paired,score
+from .evaluation import Score,evaluate,paired,score,with_sign
 from .experiments import ParameterError,append_row,families,roomy,rows
 from .gradient_matching import Matching
 from .gradient_matching import matched_set,start_images
@@ -176,8 +176,8 @@ def set_students(run:MttRun)->dict:
 def trajectory_scores(run:MttRun)->dict:
     "{name: {size: Score}}, with 'random' at the end"
     made = run.made['sets']
-    # random images take the same bytes
-    of = lambda k, n: made.get(k, made[run.main])[n]
+    rand = random(run.train, run.p.ipc, run.p.seed)
+    of = lambda k, n: rand.first(n) if k == 'random' else made.get(k, made[run.main])[n]
     return {k:{n:score(of(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()}
         for k,by in set_students(run).items()}
 
@@ -255,12 +255,9 @@ def beside_others(study:TrajectoryStudy, images:ImageSet, test:ImageSet, ipc:int
 def lines_by_set(row:dict)->list:
     "A line for each set: accuracy, and the differences to it of MTT and of random images, paired over the runs"
     of = {o['set']:Score(tuple(o['accuracies'])) for o in row['scores']}
-    def gap(a, b):
-        if a == b: return None
-        m,half = paired(of[a], of[b])
-        return f'{100*m:+.1f} ± {100*half:.1f}'
+    def gap(a, b): return None if a == b else with_sign(paired(of[a], of[b]))
     def span(rounds): return '–'.join(map(str, sorted({min(rounds), max(rounds)}))) if None not in rounds else None
     rounds = {o['set']:span(o['rounds']) for o in row['scores']}
     gaps = lambda k: {'MTT minus this, points':gap('mtt', k), 'this minus random, points':gap(k, 'random')}
-    return [{'set':k, 'accuracy, %':f'{100*s.mean:.1f} ± {100*s.sd:.1f}', 'n':s.n, **gaps(k), 'rounds':rounds[k]}
+    return [{'set':k, 'accuracy, %':s.percent, 'n':s.n, **gaps(k), 'rounds':rounds[k]}
         for k,s in of.items()]

@@ -14,7 +14,7 @@ from .core import drive,stream
 from .initialization import real
 from .moments import Moments,pool
 from .observers import Observer
-from .sets import ImageSet,unit
+from .sets import ImageSet
 from .synthesis import Synthesis,SynthesisRecipe
 from torch import Tensor
 
@@ -62,6 +62,9 @@ def mixed_as(
     "The observer with the targets of a whole in which class c has `counts[c]` images; those of the classes stay"
     n,was = torch.as_tensor(counts).double(),sizes.double().cpu()
     if torch.equal(n*was.sum(), was*n.sum()): return o                     # the same shares
+    if o.measured and (o.measured.swap or o.measured.variance != 'total'):
+        raise ValueError(f"{o.name or 'an observer'} measured its classes as the released code does, and that cannot be "
+            "pooled again: measure with Statistics(variance='total', swap=False)")
     def again(m): return Moments(*(v.float() for v in pool(Moments(*(v.double() for v in m)), n.to(m.mean.device))))
     return replace(o, whole={k:again(m) for k,m in o.by_class.items()})
 
@@ -69,9 +72,10 @@ def mixed_as(
 class Unequal(Synthesis):
     "A run of loop 1 with `counts[c]` images of class c; a loop for `core.drive`"
     def __init__(self, recipe:SynthesisRecipe, data:ImageSet, observers:list, counts:list, seed:int, start:ImageSet):
+        if recipe.extra: raise ValueError("a prefix needs as many images of every class: give a recipe without `extra`")
         have = torch.arange(max(counts)) < torch.tensor(counts)[:,None]
         padded = torch.zeros(len(counts), max(counts), *data.shape, device=data.y.device)
-        padded[have] = unit(start.x).to(padded)
+        padded[have] = start.take(torch.arange(len(start), device=start.y.device))[0].to(padded)
         observers = [mixed_as(o, counts, data.counts) for o in observers]
         super().__init__(recipe, data, observers, max(counts), seed, padded)
         rows = have.flatten().to(self.x.device)
