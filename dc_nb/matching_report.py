@@ -263,8 +263,10 @@ def seen_panel(ax:Axes, r:dict, what:str='distances'):
     for i,o in enumerate(choices):
         y,c = _mean(o[what]), plt.get_cmap('Oranges')(.3+.7*(i+1)/len(choices))
         ax.plot(range(1, len(y)+1), y, c=c, lw=1, label=f"round {o['round']}" if i in (0, len(choices)-1) else None)
-        if o['rates']: ax.plot(sorted(set(o['sizes'])), [y[n-1] for n in sorted(set(o['sizes']))], 'o', c=c, ms=3.5)
+        # one size for all classes; where each has its own, `choices_panel` shows them
+        if o['rates'] and len(o['sizes']) == 1: ax.plot(o['sizes'], [y[n-1] for n in o['sizes']], 'o', c=c, ms=3.5)
     ax.set(xlabel='images n', ylabel={'distances':'F(n)', 'rates':'rate, a round'}[what],
+        title={'distances':'distance from real images', 'rates':'how fast it changes'}[what],
         xticks=range(1, len(y)+1, -(-len(y)//8)))
     ax.legend(fontsize=6)
 
@@ -276,7 +278,8 @@ def class_panel(ax:plt.Axes, r:dict):
         line, = ax.plot(range(1, len(y)+1), y, lw=1, c=plt.get_cmap('tab20')(c%20))
         n = last['sizes'][c % len(last['sizes'])]
         ax.plot([n], [y[n-1]], 'o', ms=3.5, c=line.get_color())
-    ax.set(xlabel='images n', ylabel=f"F(n) by class, round {last['round']}", xticks=range(1, len(y)+1, -(-len(y)//8)))
+    ax.set(xlabel='images n', ylabel='F(n)', title=f"a line a class, round {last['round']}",
+        xticks=range(1, len(y)+1, -(-len(y)//8)))
 
 def choices_panel(ax:plt.Axes, r:dict):
     "The size that every class took at every choice (MDC, Fig. 10)"
@@ -285,7 +288,7 @@ def choices_panel(ax:plt.Axes, r:dict):
     shades = plt.get_cmap('viridis', largest)
     shown = ax.imshow([o['sizes'] for o in choices], cmap=shades, vmin=.5, vmax=largest+.5, aspect='auto')
     ax.figure.colorbar(shown, ax=ax, label='images n', ticks=range(1, largest+1, -(-largest//10)))
-    ax.set(xlabel='class', xticks=range(0, n, -(-n//10)), ylabel='round',
+    ax.set(xlabel='class', xticks=range(0, n, -(-n//10)), ylabel='round', title='the size it took',
         yticks=range(len(choices)), yticklabels=[o['round'] for o in choices])
 
 
