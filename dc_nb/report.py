@@ -151,7 +151,8 @@ def score_table(r:dict)->str:
     out = [one(k if k == r['method'] else f'{k}, same recipe', percent(s), s['n'], r['regime'],
         paper if k == 'edc' else None, size) for k,s in r['scores'].items()]
     if e := r.get('equal_bytes'):
-        out.append(one(f"{e['ipc']} real images a class{' (all of the rarest class)' if e['all'] else ''}, equal bytes", percent(e), e['n'],
+        most = ' (all of the rarest class)' if e['all'] else ''
+        out.append(one(f"{e['ipc']} real images a class{most}, equal bytes", percent(e), e['n'],
             'hard', size={'images, kB':f"{e['ipc']*b['images']/r['ipc']/1000:,.1f}"}))
     if r['ceiling']:
         out.append(one(f"full data, {r['ceiling']['epochs']} epochs", f"{100*r['ceiling']['accuracy']:.1f}", 1, 'hard'))

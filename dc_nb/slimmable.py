@@ -120,4 +120,5 @@ def lines_by_way(row:dict, against:str='MDC')->list:
     mean = {k:Score(tuple(v.mean(0).tolist())) for k,v in of.items()}
     return [dict(way=k) | {str(n):f'{100*a:.1f}' for n,a in zip(row['sizes'], v.mean(1).tolist())} |
         {'average, %':mean[k].percent,
-        f'minus {against}, points':None if k == against else with_sign(paired(mean[k], mean[against])), 'n':mean[k].n} for k,v in of.items()]
+        f'minus {against}, points':None if k == against else with_sign(paired(mean[k], mean[against])), 'n':mean[k].n}
+        for k,v in of.items()]

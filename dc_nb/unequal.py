@@ -63,8 +63,8 @@ def mixed_as(
     n,was = torch.as_tensor(counts).double(),sizes.double().cpu()
     if torch.equal(n*was.sum(), was*n.sum()): return o                     # the same shares
     if o.measured and (o.measured.swap or o.measured.variance != 'total'):
-        raise ValueError(f"{o.name or 'an observer'} measured its classes as the released code does, and that cannot be "
-            "pooled again: measure with Statistics(variance='total', swap=False)")
+        raise ValueError(f"{o.name or 'an observer'} measured its classes as the released code does, and that cannot "
+            "be pooled again: measure with Statistics(variance='total', swap=False)")
     def again(m): return Moments(*(v.float() for v in pool(Moments(*(v.double() for v in m)), n.to(m.mean.device))))
     return replace(o, whole={k:again(m) for k,m in o.by_class.items()})
 

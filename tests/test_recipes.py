@@ -38,7 +38,9 @@ published = {
     '66cdd114ea3c': with_mdc('dsa'),
     '6da519bc4c58': with_mdc('dc'),
     '84a236cce105': mdc('digits', 3, 'small', matching__rounds=8),
-    'ecb5fbf21d17': mdc('digits', 10, 'small', matching__rounds=24, matching__extra__period=2)}
+    'ecb5fbf21d17': mdc('digits', 10, 'small', matching__rounds=24, matching__extra__period=2),
+    'abc3eaa3236b': matching_study_of(Mdc(dataset='cifar10', ipc=10, preset='paper', rounds=5, steps=100, period=1, rate=.06,
+        epochs=300), 32)}
 older = {'2f1694e8ddef', 'b409ca594ff8'}       # two rows of MDC from before `Multisize.judge`, which has its place in the spelling
 
 def test_the_named_recipes_make_the_rows_of_results():
