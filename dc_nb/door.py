@@ -29,7 +29,7 @@ from .sources import fits
 from .students import teachers_of
 from .trajectory_matching import at_learned_rate
 
-# %% ../nbs/library/16_door.ipynb #e04ee739
+# %% ../nbs/library/16_door.ipynb #b34cd892
 def _split(images:ImageSet, test_share:float=.2, split_seed:int=0, **options)->tuple:
     "Both parts of images that are read already; normalisation, names and licence stay"
     late = ', '.join(options)
@@ -38,6 +38,7 @@ def _split(images:ImageSet, test_share:float=.2, split_seed:int=0, **options)->t
     test[held_back(images.y.cpu(), test_share, split_seed)] = True
     return images.subset((~test).nonzero()[:,0]), images.subset(test.nonzero()[:,0])
 
+# %% ../nbs/library/16_door.ipynb #e04ee739
 def parts_of(source:object, root:str|PathLike|None=None, **options)->tuple:
     "(training part, test part) of any source of images; without a test part of its own a fifth of every class"
     if isinstance(source, tuple) and all(isinstance(o, ImageSet) for o in source):

@@ -42,7 +42,7 @@ def observer(run:Run, name:str)->Stage:
     def read(state, card):
         net,acc = run.get(net_stage)
         targets = [{k:Moments(*m) for k,m in state.get(part, {}).items()} for part in ('whole', 'by_class')]
-        return Observer(net, *targets, name, acc)
+        return Observer(net, *targets, name, acc, s)
     def probe(name): return timed(Pass(blank(run, name, 0), run.train, s, 0))
     return Stage('observer', f'statistics of {name}', (*run.here, s.key, seed), make, read, (net_stage,),
         ceil(len(run.train)/s.batch),

@@ -81,7 +81,6 @@ def size_verdict(r:dict)->str:
     head = f'Average over the sizes, paired over students (n={of[main].n}, 95 % interval):'
     return '\n'.join([head, '', *found, '', luck]) if found else ''
 
-
 # %% ../nbs/experiments/11_matching_report.ipynb #eec62dbb
 def mdc_line(r:dict)->dict:
     "What the front page shows of a row"
@@ -263,7 +262,6 @@ def seen_panel(ax:Axes, r:dict, what:str='distances'):
     for i,o in enumerate(choices):
         y,c = _mean(o[what]), plt.get_cmap('Oranges')(.3+.7*(i+1)/len(choices))
         ax.plot(range(1, len(y)+1), y, c=c, lw=1, label=f"round {o['round']}" if i in (0, len(choices)-1) else None)
-        # one size for all classes; where each has its own, `choices_panel` shows them
         if o['rates'] and len(o['sizes']) == 1: ax.plot(o['sizes'], [y[n-1] for n in o['sizes']], 'o', c=c, ms=3.5)
     ax.set(xlabel='images n', ylabel={'distances':'F(n)', 'rates':'rate, a round'}[what],
         title={'distances':'distance from real images', 'rates':'how fast it changes'}[what],
@@ -290,7 +288,6 @@ def choices_panel(ax:plt.Axes, r:dict):
     ax.figure.colorbar(shown, ax=ax, label='images n', ticks=range(1, largest+1, -(-largest//10)))
     ax.set(xlabel='class', xticks=range(0, n, -(-n//10)), ylabel='round', title='the size it took',
         yticks=range(len(choices)), yticklabels=[o['round'] for o in choices])
-
 
 # %% ../nbs/experiments/11_matching_report.ipynb #b047d7a1
 def record_figure(r:dict):
