@@ -237,10 +237,14 @@ def _same_data(cs, data):
         fits(same, f"this condensed set was made with {k} {there}, but {data.name} has {here}")
 
 # %% ../nbs/library/08_condensed.ipynb #b83bdcaa
+def _unscored(meta)->dict:
+    "Without accuracies, which are those of all its classes together"
+    return {k:v for k,v in meta.items() if k not in ('scores', 'averages')}
+
 def _of_classes(cs, chosen):
     "The set of the classes with these numbers"
     own = cs.leave_table('its views were drawn for batches of all classes')
-    meta = own.meta | {k:[own.meta[k][c] for c in chosen] for k in ('classes', 'ids') if k in own.meta}
+    meta = _unscored(own.meta) | {k:[own.meta[k][c] for c in chosen] for k in ('classes', 'ids') if k in own.meta}
     if cs.labels is not None: meta['label_classes'] = _columns(cs, chosen)
     return replace(own, **{k:t[chosen] for k,t in own._parts().items()}, meta=meta)
 
@@ -261,11 +265,13 @@ def _joined(sets):
         fits(len(seen)==1, f"sets with different {what} do not go together: {', '.join(seen)}")
     fits(sets, "concat needs at least one set")
     same('images a class (cut them with first)', [s.ipc for s in sets])
-    for k in ('shape', 'mean', 'std', 'label_classes'): same(k, [s.meta.get(k) for s in sets])
+    for k in ('shape', 'mean', 'std'): same(k, [s.meta.get(k) for s in sets])
     same('pixels, types or factors', [(*s.x.shape[2:], s.x.dtype, s.factor) for s in sets])
-    same('kinds of labels', [None if s.labels is None else s.labels.shape[2] for s in sets])
+    columns = [None if s.labels is None else _columns(s, []) for s in sets]
+    same('kinds of labels', columns)
     parts = {k:torch.cat([s._parts()[k] for s in sets]) for k in sets[0]._parts()}
-    return CondensedSet(**parts, factor=sets[0].factor, meta=_common(sets))
+    named = {} if columns[0] is None else dict(label_classes=columns[0])
+    return CondensedSet(**parts, factor=sets[0].factor, meta=_common(sets) | named)
 
 def _common(sets)->dict:
     "`meta` of several sets in one: their classes one after the other, and what is equal in all"
@@ -273,7 +279,7 @@ def _common(sets)->dict:
     for k,v in names.items():
         twice = sorted({c for c in v if v.count(c)>1})[:3]
         fits(not twice, f"sets to put together share {k}: {twice}")
-    equal = {k:v for k,v in sets[0].meta.items() if all(s.meta.get(k)==v for s in sets)}
+    equal = {k:v for k,v in _unscored(sets[0].meta).items() if all(s.meta.get(k)==v for s in sets)}
     return equal | {k:v for k,v in names.items() if v}
 
 # %% ../nbs/library/08_condensed.ipynb #9d3908b2

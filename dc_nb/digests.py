@@ -9,7 +9,7 @@ __all__ = ['library', 'untyped', 'bare', 'bare_text', 'short_hash', 'structure',
 # %% ../nbs/library/02_digests.ipynb #938fc2ad
 import ast,dis,hashlib,importlib,inspect,sys,textwrap
 from collections.abc import Callable,Iterable
-from functools import lru_cache
+from functools import lru_cache,partial
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -248,10 +248,17 @@ def renew(module:str, seen:dict|None=None)->bool:
     return seen[module]
 
 # %% ../nbs/library/02_digests.ipynb #08594d7f
+def _functions(f)->list:
+    "The functions of a class, those of properties and static methods too; of a function itself"
+    if not isinstance(f, type): return [f]
+    behind = {property:lambda v: (v.fget, v.fset), staticmethod:lambda v: (v.__func__,)}
+    behind[classmethod] = behind[staticmethod]
+    parts = [behind.get(type(v), lambda v: (v,))(v) for v in vars(f).values()]
+    return [o for part in parts for o in part if isinstance(o, FunctionType)]
+
 def _text(f)->str:
     "Source of a function or of the methods of a class; its bytecode where the source is gone"
-    methods = [v for v in vars(f).values() if isinstance(v, FunctionType)] if isinstance(f, type) else []
-    if isinstance(f, type): return '\n'.join([f.__name__, *map(_text, methods)])
+    if isinstance(f, type): return '\n'.join([f.__name__, *map(_text, _functions(f))])
     try: return bare_text(inspect.getsource(f))
     except (OSError, TypeError, SyntaxError): return f'{f.__code__.co_code.hex()} {f.__code__.co_consts}'
 
@@ -262,18 +269,34 @@ def _mentions(code)->set:
     return own.union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
 
 # %% ../nbs/library/02_digests.ipynb #74735320
+def _value(v, seen)->list:
+    "Text of a constant, of a function, and of what these hold; other objects say nothing"
+    if isinstance(v, (FunctionType, type)) and v.__module__ == '__main__': return _in_notebook(v, seen)
+    if isinstance(v, (FunctionType, type)):
+        return [f'{v.__module__}.{v.__qualname__} {own_digest(v) if parsed(v.__module__) else ""}']
+    if isinstance(v, partial): return _value((v.func, v.args, v.keywords), seen)
+    if isinstance(v, dict): return _value([*v.items()], seen)
+    if isinstance(v, (tuple, list)): return [type(v).__name__, *(o for w in v for o in _value(w, seen)), 'end']
+    if isinstance(v, (set, frozenset)): return sorted(map(repr, v))
+    if isinstance(v, (int, float, complex, str, bytes, type(None))): return [repr(v)]
+    return [_of_array(v)] if hasattr(v, 'dtype') and hasattr(v, 'shape') else []
+
+def _of_array(v)->str:
+    from dc_nb.core import checksum
+    if hasattr(v, 'detach'): return checksum(dict(v=v))
+    return f'{v.dtype} {v.shape} {hashlib.sha256(v.tobytes()).hexdigest()}'
+
 def _in_notebook(f, seen=None)->list:
-    "Text of a function of a notebook or script, and of the functions and constants of that place that it uses"
+    "Text of a function or class of a notebook or script, and of the functions and constants of that place that it uses"
     seen = {} if seen is None else seen
     if id(f) in seen: return []
-    seen[id(f)] = f
-    inner = [v for v in vars(f).values() if isinstance(v, FunctionType)] if isinstance(f, type) else [f]
-    out,place = [_text(f)], vars(sys.modules['__main__'])
-    for name in sorted(set().union(*(_mentions(o.__code__) for o in inner)) & set(place)):
-        v = place[name]
-        if isinstance(v, (FunctionType, type)) and v.__module__ == '__main__': out += _in_notebook(v, seen)
-        elif isinstance(v, (int, float, str, tuple, list, dict)): out.append(f'{name}={v!r}')
-    return out
+    seen[id(f)],place = f, vars(sys.modules['__main__'])
+    used = set().union(*(_mentions(o.__code__) for o in _functions(f)))
+    named = {k:place[k] for k in sorted(used & set(place))}
+    if isinstance(f, type):
+        named |= {k:v for k,v in vars(f).items() if k[:2] != '__' and not isinstance(v, FunctionType)}
+        named |= {b.__name__:b for b in f.__bases__ if b.__module__ == '__main__'}
+    return [_text(f)] + [o for k,v in named.items() for o in (f'{k}=', *_value(v, seen))]
 
 # %% ../nbs/library/02_digests.ipynb #d8bf43e3
 def own_digest(f:Callable)->str|None:

@@ -135,6 +135,22 @@ def _put(path, image, size, fit, where):
         (im if size is None else resized(im, (size, size), fit)).save(tmp, 'PNG')
 
 # %% ../nbs/library/10_folders.ipynb #0d25a9d4
+def _folder_of(names):
+    "(label, row) -> the folder of its class: a number or one of `names`, or any label where there are none"
+    folders,taken = names and folder_names(names), {}
+    def known(label, where):
+        n = names.index(label) if isinstance(label, str) and label in names else label
+        fits(not isinstance(n, str) and 0 <= n < len(names),
+            f"{where}: the label {label!r} is none of the classes, 0..{len(names)-1} or their names")
+        return folders[int(n)]
+    def any_other(label, where):
+        folder = folder_names([label])[0]
+        first = taken.setdefault(folder, label)
+        fits(first == label, f"{where}: the classes {first!r} and {label!r} would both be the folder {folder}; "
+            "give classes, the names of numbers")
+        return folder
+    return known if folders else any_other
+
 def from_stream(
     rows:Iterable, # of a Hugging Face stream, or any: dicts of a picture and its class, a number or a name
     root:str|os.PathLike, # folder that will hold root/part/<class>/<number>.png
@@ -149,9 +165,9 @@ def from_stream(
     if (root/part).is_dir(): return root
     features = getattr(rows, 'features', None) or {}
     names = classes or getattr(features.get(columns[1]), 'names', None)
-    folders,n,done = names and folder_names(names),-1,{f.stem for f in hidden.glob('*/*')}
+    folder,n,done = _folder_of(names and list(names)),-1,{f.stem for f in hidden.glob('*/*')}
     for n,row in enumerate(rows):
-        c = folders[row[columns[1]]] if folders else folder_names([row[columns[1]]])[0]
+        c = folder(row[columns[1]], f'row {n}')
         (hidden/c).mkdir(parents=True, exist_ok=True)
         if f'{n:08}' not in done: _put(hidden/c/f'{n:08}', row[columns[0]], size, fit, f'row {n}')
     fits(n >= 0, f"the stream for {root/part} has no rows")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from .augment import crop,flip
 from .data import CondensedSet,ImageSet
 from .formation import tile
-from .sets import unit
+from .sets import class_numbers,unit
 from torch import Tensor
 
 # %% ../nbs/concepts/07_initialization.ipynb #69af07a2
@@ -101,6 +101,13 @@ def _refuse_start(start:CondensedSet, images:ImageSet, names:list):
     gone = [o for o in names if o not in images.classes]
     if gone: raise ValueError(f"the start has classes that the data do not have: {', '.join(map(str, gone[:3]))}")
 
+def _places(start:CondensedSet, images:ImageSet, names:list)->list:
+    "The numbers of the start's classes in the data: of all in their order, by ids, or by names that are there once"
+    if list(names) == list(images.classes): return list(range(len(names)))
+    ids = list(map(str, start.meta.get('ids') or ()))
+    if ids and set(ids) <= set(map(str, images.ids)): return [list(map(str, images.ids)).index(o) for o in ids]
+    return class_numbers(list(map(str, names)), images.classes, images.ids, images.name)
+
 def warmed(
     start:CondensedSet,
     rest:Tensor, # what a run starts from otherwise: classes x ipc x C x H x W in [0,1]
@@ -110,7 +117,7 @@ def warmed(
     names = start.meta.get('classes', images.classes)
     _refuse_start(start, images, names)
     n,out = min(start.ipc, rest.shape[1]), rest.clone()
-    for c,x in zip(names, start.x): out[images.classes.index(c),:n] = unit(x[:n]).to(rest)
+    for c,x in zip(_places(start, images, names), start.x): out[c,:n] = unit(x[:n]).to(rest)
     return out
 
 # %% ../nbs/concepts/07_initialization.ipynb #bae5a3c9

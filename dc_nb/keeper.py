@@ -63,7 +63,7 @@ def observed(keep:Keeper, net:nn.Module, images:ImageSet, statistics:Statistics,
     depends = name, checksum(net.state_dict()), statistics.key, images.checksum, seed
     targets = keep(measure, 'statistics', *depends, work=ceil(len(images)/statistics.batch))
     whole,by_class = ({k:Moments(*m) for k,m in of.items()} for of in targets)
-    return Observer(net.eval().requires_grad_(False), whole, by_class, name)
+    return Observer(net.eval().requires_grad_(False), whole, by_class, name, measured=statistics)
 
 # %% ../nbs/experiments/30_keeper.ipynb #68f469fd
 def kept_set(keep:Keeper, make:Callable, *depends, work:int=1)->CondensedSet:

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from .core import Recipe,later,recipe
 from .data import CondensedSet,ImageSet
 from .freezing import frozen_size,policies
 from .gradient_matching import Matching,start_images,matched_set,ride
-from .gradients import wide
+from .gradients import distances,prefix_gradients
 from .initialization import enough
 from .matched_images import Images,MatchingRecipe,Sight
-from .mls import feature_distances,gradient_distances,most_learnable,rate
+from .mls import feature_distances,most_learnable,rate
 from .models import create,feature_maps
 from .train import Training,accuracy,fit
 from torch import Tensor
@@ -42,13 +41,12 @@ def gradients(
     "Gradient distances of the proper prefixes of a class (MDC, Table 6)"
     if [a.shape for a in sight.aim] != [w.shape for w in sight.weights.values()]:
         raise ValueError("the signal `gradients` needs a method that compares gradients; with DM use `features`")
-    tiles = sight.see(x).detach().unflatten(0, (len(x), -1))
-    def one(o):
-        y = torch.full((len(o),), sight.c, device=o.device)
-        loss = F.cross_entropy(wide(sight.net.body(o)), y, reduction='sum')
-        return torch.autograd.grad(loss, list(sight.weights.values()))
-    each = [torch.stack(w) for w in zip(*map(one, tiles))]
-    return gradient_distances(each, tiles.shape[1], sight.aim)
+    tiles = sight.see(x).detach()
+    per = len(tiles)//len(x)
+    cuts = tuple(range(per, len(tiles), per))
+    y = torch.full((cuts[-1],), sight.c, device=tiles.device)
+    prefixes = prefix_gradients(sight.net, sight.weights, tiles[:cuts[-1]], y, cuts, held=cuts[-1])
+    return torch.stack([distances['squared'](g, sight.aim) for g in prefixes])
 
 # %% ../nbs/concepts/15_multisize.ipynb #a1dcc34a
 def accuracies(

@@ -36,11 +36,11 @@ class Steps:
 
     @property
     def seconds(self)->float: return self.before + time.monotonic()-self.start
-    def count(self):
+    def count(self, resumed:bool=False):
         self.n += 1
         now = time.monotonic()
         # steps of a checkpoint come all at once
-        if self.mark is None or now-self.mark[0] < .01: self.mark = now, self.n
+        if self.mark is None or resumed and now-self.mark[0] < .01: self.mark = now, self.n
 
     def left(self)->float|None:
         "Seconds that this stage will still take; None before its second step"
@@ -91,7 +91,7 @@ class Progress(ToldSteps):
             with suppress(OSError): self.watch(images=self.pictures['images']())
 
     def __call__(self, value:object=None):
-        self.count()
+        self.count(resumed=value is None)
         self.bar.update()
         if time.monotonic()-self.last < 1: return
         self.last = time.monotonic()

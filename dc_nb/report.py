@@ -107,7 +107,7 @@ def beyond(folder:str|PathLike='results')->str:
     def of(r, what, theirs, ours, gain):
         data = f"{_datasets.get(r['dataset'], r['dataset'])}, {_networks.get(r['student'], r['student'])}"
         points = f"{100*gain['gain']:+.1f} ± {100*gain['half']:.1f}" if gain['half'] else f"{100*gain['gain']:+.1f}"
-        return {'what is tried':what, 'data':data, 'EDC':percent(theirs), 'in its place':percent(ours),
+        return {'what is tried':what, 'data':data, 'EDC as it is':percent(theirs), 'tried':percent(ours),
             'difference':points, 'whole runs':theirs['n']}
     at = home()/folder
     sizes = {r['dataset']:r for r in rows(at/'sizes.jsonl')}.values()

@@ -173,5 +173,5 @@ def robustness_figure(row:dict):
         right.errorbar([k + .1*(i-2) for k in range(len(kinds))], *bars(table), **soft | dict(ls=''))
     left.set(xlabel='largest change of a pixel, of 255', ylabel='accuracy, %')
     right.set_xticks(range(len(kinds)), kinds)
-    right.legend(fontsize=6)
+    fig.legend(*left.get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)
     return fig

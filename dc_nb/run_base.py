@@ -55,7 +55,7 @@ class Setup:
         if self.device.type == 'cpu': keep_memory()
         set_precision(self.device, p.precision)
         self.store = Store(writable(self.out/'cache'), self.device, p.stale, p.every, self.amp)
-        self.train,self.test = [o.to(self.device) for o in data] if data else data_of(p, self.device)
+        self.train,self.test = self.given = [o.to(self.device) for o in data] if data else data_of(p, self.device)
 
     def amp(self):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.p.precision == 'bf16', cache_enabled=False)
@@ -77,7 +77,7 @@ class NamedRun(Setup):
     def settle(self, study:Recipe):
         "Take this study: its networks normalise the images with its constants"
         self.study = study
-        self.train,self.test = [prepared(study, o) for o in (self.train, self.test)]
+        self.train,self.test = [prepared(study, o) for o in self.given]
         self.source = digest(self.train.checksum, self.test.checksum, self.train.mean, self.train.std)
         vacant(self.folder)
 

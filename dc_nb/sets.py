@@ -233,6 +233,15 @@ def _batch(images, where):
     return x if x.dtype==torch.uint8 else x.float()
 
 # %% ../nbs/library/05_sets.ipynb #2bf6bc4f
+def _numbered(names, classes, where):
+    "The places of the names among `classes`"
+    odd = sorted(set(names) - set(classes))
+    fits(not odd, f"{where}: the label {odd[:1]} is none of the classes {shown(', '.join(map(str, classes)))}")
+    twice = sorted(c for c in set(names) if classes.count(c) > 1)
+    fits(not twice, f"{where}: several classes are called {twice[:1]}; give numbers as labels")
+    place = {c:i for i,c in enumerate(classes)}
+    return np.array([place[o] for o in names])
+
 def from_arrays(
     images:object, # all of them: an array, a tensor or a list
     labels:object, # of each
@@ -243,8 +252,8 @@ def from_arrays(
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     fits(len(images)==len(labels), f"{name}: {len(images)} images and {len(labels)} labels; each image needs one")
     if labels.dtype.kind in 'US':
-        found,labels = np.unique(labels, return_inverse=True)
-        classes = classes or found.tolist()
+        classes = list(classes or sorted(set(labels.tolist()))) if like is None else list(like.classes)
+        labels = _numbered(labels.tolist(), classes, name)
     if not hasattr(images, 'shape'):
         return from_pairs(list(zip(images, labels)), classes, name, like, licence, size, fit)
     y = whole_labels(labels, f'{name}: labels')

@@ -92,11 +92,11 @@ class SizesRun(EdcRun):
         return [s for t in self.trials() for sizes in rivals_by_size(t).values() for of in sizes.values() for s in of]
 
 # %% ../nbs/experiments/31_sizes.ipynb #a8715f18
-def cut(run:SizesRun, n:int, images:tuple, title:str, pick:Callable, what:tuple)->list:
+def cut(run:SizesRun, n:int, images:tuple, title:str, pick:Callable, what:tuple, picked:tuple=())->list:
     "Students of `n` images a class that `pick(values of images)` gives, under the protocol of that size"
     there = run.at(n)
-    return [student(there, images, seed, f'{title}, {n} of {run.p.ipc}, seed {seed}', pick, what, run.teachers)
-        for seed in run.seeds]
+    return [student(there, images, seed, f'{title}, {n} of {run.p.ipc}, seed {seed}', pick, what, run.teachers,
+        picked=(pick.func, *picked)) for seed in run.seeds]
 
 def first(n:int, values:list)->CondensedSet: return values[0].first(n)
 
@@ -146,8 +146,8 @@ def nested_student(run:SizesRun, n:int, seed:int)->Stage:
         net = fresh_student(protocol, training_set(made.first(n), run.test), seed)
         loop = drive(RankedFit(net, few, protocol.training.but(views=()), seed, objective), None, job.every, job.tick)
         job.save(dict(losses=loop.losses), accuracy=accuracy(loop.result, run.test))
-    roots = ('dc_nb.soft_labels.RankedFit', 'dc_nb.evaluation.student', *network_roots(protocol.student),
-        *choices(protocol))
+    roots = ('dc_nb.soft_labels.RankedFit', 'dc_nb.soft_labels.first_ranks', 'dc_nb.evaluation.fresh_student',
+        'dc_nb.evaluation.training_set', *network_roots(protocol.student), *choices(protocol))
     depends = (*run.here, 'nested', n, protocol.key, seed)
     return Stage('student', f'nested labels, {n} of {run.p.ipc}, seed {seed}', depends, make,
         lambda state, card: card['accuracy'], (synthesis(run), one_table(run, seed)), roots=roots)
@@ -157,7 +157,7 @@ def hard_students(run:SizesRun, n:int)->list:
     "Students of a prefix that are told the class alone"
     there = with_study(run.at(n), with_regime(run.at(n).study, 'hard'))
     return [student(there, (synthesis(run),), seed, f'hard labels, {n} of {run.p.ipc}, seed {seed}', partial(first, n),
-        ('first', n)) for seed in run.seeds]
+        ('first', n), picked=(first,)) for seed in run.seeds]
 
 # %% ../nbs/experiments/31_sizes.ipynb #1627eb12
 def rivals_by_size(run:SizesRun)->dict:
@@ -165,7 +165,8 @@ def rivals_by_size(run:SizesRun)->dict:
     made,ours,looks = synthesis(run), multisize(run), tuple(observer(run, o) for o in run.study.observers)
     ones = lambda n: tuple(single(run, i) for i in range(n))
     prefix = lambda of, name: lambda n: cut(run, n, (of,), name, partial(first, n), ('first', n))
-    sort = lambda o: lambda n: cut(run, n, (made, *looks), o, partial(first_sorted, n, o, run.train), ('sorted', o, n))
+    sort = lambda o: lambda n: cut(run, n, (made, *looks), o, partial(first_sorted, n, o, run.train), ('sorted', o, n),
+        tuple(choices(orders[o])))
     how = {'dedicated':lambda n: run.at(n).mine(),
         'union':lambda n: cut(run, n, ones(n), 'union', partial(union_of, n), ('union', n)),
         'prefix':prefix(made, 'prefix'), 'edc_multisize':prefix(ours, 'edc_multisize'),

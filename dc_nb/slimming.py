@@ -221,7 +221,7 @@ def slimming_figure(row:dict):
         points = [o for o in row['scores'] if (o['set'], o['ipc']) == (k, ipc)]
         ax.errorbar([o['ratio']+shift for o in points], *bars(points), capsize=2, label=k, **kw)
     for ax,ipc in zip(axs[0], ipcs):
-        for k,style in (('all real images', '--'), ('not healed', ':')): draw(ax, k, None, c='gray', ls=style, lw=1)
+        draw(ax, 'all real images', None, c='gray', ls='--', lw=1)
         for k,mark,shift in (('condensed', 'o', -.01), ('random', 's', 0), ('equal bytes', '^', .01)):
             draw(ax, k, ipc, shift, marker=mark, ms=4)
         ax.set(title=f"{ipc} image{'s'*(ipc > 1)} a class", xlabel='share of the channels cut')

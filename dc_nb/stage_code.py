@@ -56,10 +56,18 @@ def installed(modules:Iterable[str])->dict:
     return {d:version(d) for d in sorted(names)}
 
 # %% ../nbs/experiments/22_stage_code.ipynb #ce0c5a8d
+def _refuse_nothing(pairs):
+    "LookupError for a root of the library that names nothing: its code would be in no digest"
+    for module,name in pairs:
+        source = parsed(module) if module and module.split('.')[0] == 'dc_nb' else None
+        if source and name not in source.found and name not in source.imported:
+            raise LookupError(f'{module} has no {name}, which a stage says that it runs')
+
 def code_of(roots:Sequence)->dict:
     "{definition: digest} of the code that a stage runs, and the versions of the packages that it stands on"
     packages = ['torch', 'torchvision', *(['timm'] if 'timm' in roots else [])]
     pairs = sorted({root(o) for o in roots if o != 'timm'})
+    _refuse_nothing(pairs)
     own = reached(*pairs, without=plumbing())
     return {**{k.removeprefix('dc_nb.'):v for k,v in own.items()}, **{k:versions()[k] for k in packages},
         **installed(m for m,_ in pairs)}
@@ -84,7 +92,8 @@ def difference(a:dict, b:dict)->str:
 
 # %% ../nbs/experiments/22_stage_code.ipynb #6269553a
 # roots that stages named after rows were published: a file that knows nothing of them is no file of other code
-late = 'dc_nb.train.accuracy', 'dc_nb.multisize.collected', 'dc_nb.trajectory_matching.condensed'
+late = ('dc_nb.train.accuracy', 'dc_nb.multisize.collected', 'dc_nb.trajectory_matching.trajectory_set',
+    'dc_nb.evaluation.fresh_student')
 
 def without_late(roots:Sequence)->list: return [o for o in roots if o not in late]
 

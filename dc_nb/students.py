@@ -89,7 +89,8 @@ def _read_labels(run, state, card):
     return torch.from_numpy(np.load(table, mmap_mode='c'))
 
 # %% ../nbs/experiments/24_students.ipynb #412f76db
-def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, seed:int, title:str)->Stage:
+def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, seed:int, title:str,
+    picked:tuple=())->Stage:
     """The label table of the views that a student of this seed meets on `pick(values of images)`;
     a memory-mapped tensor, epochs x n x classes"""
     training = run.study.protocol.training
@@ -100,7 +101,7 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
             [blank(run, t.name, 0).eval() for t in teachers]), 1)
     n = len(run.train.classes)*run.p.ipc
     depends = (*run.here, *what, spell(training.views), training.batch, training.epochs, seed)
-    roots = ('dc_nb.soft_labels.Labelling', 'dc_nb.evaluation.training_set', *choices(training.views))
+    roots = ('dc_nb.soft_labels.Labelling', 'dc_nb.evaluation.training_set', *choices(training.views), *picked)
     return Stage('labels', f'labels, {title}', depends,
         partial(_write_labels, run, loop=loop, pick=pick, sets=len(images)), partial(_read_labels, run),
         (*images, *teachers), ceil(training.epochs*ceil(n/training.batch)/max(1, 250//min(training.batch, n))), roots,
@@ -154,14 +155,14 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
     """One student of `pick(values of images)` (its roots: `picked`), tested at its last epoch;
     those whose averages have other `decays` come along"""
     protocol,learned = run.study.protocol, getattr(run.study, 'learned', False)
-    table = (labels(run, images, pick, what, teachers, seed, title),) if teachers and protocol.regime in ('live',
-        'stored') else ()
+    written = teachers and protocol.regime in ('live', 'stored')
+    table = (labels(run, images, pick, what, teachers, seed, title, picked),) if written else ()
     asked = teachers if protocol.regime == 'fixed' else ()
     others = {d:student(with_study(run, run.study.but(protocol__training__ema=d)), images, seed, title, pick, what,
         teachers, picked=picked) for d in decays if d != protocol.training.ema}
     make = partial(_train_student, run, images=len(images), seed=seed, pick=pick, others=others)
     steps = protocol.training.epochs*ceil(len(run.train.classes)*run.p.ipc/protocol.training.batch)
-    roots = ('dc_nb.evaluation.Watched', 'dc_nb.train.accuracy', 'dc_nb.evaluation.student',
+    roots = ('dc_nb.evaluation.Watched', 'dc_nb.train.accuracy', 'dc_nb.evaluation.fresh_student',
         'dc_nb.evaluation.training_set', 'dc_nb.evaluation.own_labels', 'dc_nb.soft_labels.from_table',
         'dc_nb.soft_labels.fixed', *network_roots(protocol.student), *choices(protocol),
         *choices([at_learned_rate]*learned), *picked)

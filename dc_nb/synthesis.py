@@ -194,7 +194,8 @@ class Synthesis:
         self.terms = [getattr(f, 'func', f).__name__ for _,f in recipe.terms]
         nets = [checksum(o.net.state_dict() | o.targets) for o in observers]
         begun = checksum(dict(start=start))
-        self.key = f'{recipe.key}-{seed}-{ipc}-{data.checksum}-{begun}-{"-".join(nets)}' + f'-{keep}'*bool(keep)
+        seen = f'{data.checksum}-{data.mean}-{data.std}'
+        self.key = f'{recipe.key}-{seed}-{ipc}-{seen}-{begun}-{"-".join(nets)}' + f'-{keep}'*bool(keep)
         self.open()
 
     @property

@@ -166,7 +166,7 @@ def trajectory_sets(run:MttRun, values:list)->dict:
 def set_student(run:MttRun, name:str, n:int, seed:int)->Stage:
     "A student of the first `n` images a class of the set `name`"
     return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n],
-        (name, n), picked=('dc_nb.trajectory_matching.condensed',))
+        (name, n), picked=('dc_nb.trajectory_matching.trajectory_set',))
 
 def set_students(run:MttRun)->dict:
     "{name: {size: stages of its students}}, with 'random' at the end"

@@ -73,6 +73,9 @@ class Unequal(Synthesis):
     "A run of loop 1 with `counts[c]` images of class c; a loop for `core.drive`"
     def __init__(self, recipe:SynthesisRecipe, data:ImageSet, observers:list, counts:list, seed:int, start:ImageSet):
         if recipe.extra: raise ValueError("a prefix needs as many images of every class: give a recipe without `extra`")
+        if not torch.equal(start.y.cpu(), torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))):
+            raise ValueError(f"the start has {start.counts.tolist()} images of the classes, or not class by class: "
+                f"asked are {counts}, those of the first class first")
         have = torch.arange(max(counts)) < torch.tensor(counts)[:,None]
         padded = torch.zeros(len(counts), max(counts), *data.shape, device=data.y.device)
         padded[have] = start.take(torch.arange(len(start), device=start.y.device))[0].to(padded)
