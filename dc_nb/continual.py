@@ -18,7 +18,7 @@ from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,evaluate
 from .gradient_matching import match_gradients
-from .keeper import Keeper,code_roots,forget,kept_set
+from .keeper import Keeper,code_roots,forget,identity,kept_set
 from .recipes import MatchingStudy,Study,matching_sizes,matching_study,sized_study
 from .report import percent
 from .slimming import bars,mean_sd,set_of,teachers
@@ -56,7 +56,7 @@ def matched(images:ImageSet, ipc:int, seed:int, study:MatchingStudy, keep:Keeper
     "Loop 2 on these images alone"
     m = study.matching
     def make(**how): return match_gradients(m, images, ipc, seed, **how)
-    return kept_set(keep, make, m.key, images.checksum, ipc, seed, work=m.rounds*m.steps)
+    return kept_set(keep, make, m.key, identity(images), ipc, seed, work=m.rounds*m.steps)
 
 def both_studies(images:ImageSet, ipc:int, preset:str='small')->tuple:
     "(EDC's study, IDC's study) of a data set at the budget of a preset"

@@ -22,7 +22,7 @@ from .experiments import ParameterError,check,run_kind
 from .folders import held_back
 from .help_text import explained
 from .opening import apart,closed
-from .recipes import Study,named
+from .recipes import Study,named,with_regime
 from .runs import given,student,subset
 from .sets import ImageSet
 from .sources import fits
@@ -154,13 +154,15 @@ def protocol_of(condensed:CondensedSet, test:ImageSet)->tuple:
     ipc = condensed.ipc if isinstance(named[method], Study) else max(2, condensed.ipc)
     p = check(dict(kept, method=method, ipc=ipc, dataset=m.get('data', 'digits')), family.parameters)
     study = family.study_for(p, test.shape[-1], condensed.classes)
-    protocol = study.protocol
+    asked,own = study.protocol.regime, 'hard' if condensed.labels is None else 'fixed'
+    lacking = asked in ('live', 'stored') and condensed.table is None
+    protocol = (with_regime(study, own) if lacking else study).protocol
     if getattr(study, 'learned', False) and 'step_size' in m:
         protocol = protocol.but(training=at_learned_rate(protocol.training, condensed))
-    if protocol.regime not in ('live', 'stored') or condensed.table is not None: return protocol, p.seed, ''
-    own = 'hard' if condensed.labels is None else 'fixed'
-    return protocol.but(regime=own), p.seed, (f'the set was made for {protocol.regime} labels and brings none: '
-        f'these students learned from {own} ones')
+    # the views of a table are those of one student seed
+    seed = p.seed if condensed.table is None else m['table']['seed']
+    return protocol, seed, (f'the set was made for {asked} labels and brings none: '
+        f'these students learned from {own} ones')*lacking
 
 # %% ../nbs/library/16_door.ipynb #646492cf
 def judged(condensed:CondensedSet, test:object|None=None, seeds:int=3)->Comparison:

@@ -156,7 +156,9 @@ def joined_set(run:Run, job:Job)->tuple:
         return x
     whole = SimpleNamespace(recipe=run.study.synthesis, data=run.train, ipc=run.p.ipc, seed=run.p.seed,
         x=joined(b['x'] for b in batches), shape=start.shape)
-    film = {str(t):joined(b['film'][str(t)] for b in batches).view(start.shape) for t in run.film}
+    # a variant of fewer steps ends before some of them
+    kept = [str(t) for t in run.film if str(t) in batches[0].get('film', {})]
+    film = {t:joined(b['film'][t] for b in batches).view(start.shape) for t in kept}
     return finish(whole), start, torch.cat([b['losses'] for b in batches]), film
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #4d1e8fe5
@@ -192,9 +194,10 @@ def _synthesis_time(run, name):
     return rounds(Synthesis(s, run.train, some, run.p.ipc, 0), len(some)) if s.steps else 0.
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #33a0fc27
-def synthesis(run:Run)->Stage:
-    "The stage of the condensed set, joined from its batches; the file also holds its start and the terms at every step"
-    s,p,nets = run.study.synthesis, run.p, tuple(observer(run, o) for o in run.study.observers)
+def synthesis(run:Run, nets:tuple=())->Stage:
+    """The stage of the condensed set, joined from its batches; the file also holds its start and the terms at every step.
+    `nets`: the stages of its observers, the run's own if none are given"""
+    s,p,nets = run.study.synthesis, run.p, nets or tuple(observer(run, o) for o in run.study.observers)
     n = len(run.train.classes)*p.ipc
     count = ceil(n/s.batch) if s.batch else 1
     def make(job):

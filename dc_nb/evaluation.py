@@ -164,9 +164,10 @@ class Watched(Fit):
         net:nn.Module, data:ImageSet, recipe:Training, seed:int, objective:Objective=hard, # as for `Fit`
         test:ImageSet|None=None, # who is asked on the way, one image of several; None: nobody
         points:int=10, # how often, evenly over the epochs
-        decays:tuple=() # of the further averages; None is the network itself
+        decays:tuple=(), # of the further averages; None is the network itself
+        told:str='' # as for `fit`: what else a checkpoint must agree on
     ):
-        super().__init__(net, data, recipe, seed, objective)
+        super().__init__(net, data, recipe, seed, objective, told=told)
         self.looks = set() if test is None else {ceil(recipe.epochs*i/points) for i in range(1, points+1)}
         self.test = test and test.subset(torch.arange(0, len(test), ceil(len(test)/1000), device=test.y.device))
         self.others = {d:averaged(net, d, recipe.buffers) for d in decays if d is not None}

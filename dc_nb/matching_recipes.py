@@ -20,6 +20,7 @@ from .matched_images import MatchingRecipe
 from .gradients import absolute,class_means,matrices,row_cosine,squared
 from .initialization import in_order,noise,real
 from .multisize import Multisize
+from .refusals import split_name
 from .studies import cifar_constants,named,own_constants
 from .synthesis import as_float
 from .train import Training,multistep
@@ -142,8 +143,8 @@ def in_loops(
 
 # %% ../nbs/experiments/28_matching_recipes.ipynb #4433e10e
 def matching_study(dataset:str, ipc:int, method:str='mdc', side:int=32)->MatchingStudy:
-    "The paper's study of a data set for a method of the matching line"
-    name = dataset.replace('-', '_')
+    "The paper's study of a data set, or of some of its classes, for a method of the matching line"
+    name = split_name(dataset)[0].replace('-', '_')
     if name not in matching_cells: name = 'cifar10' if side <= 64 else 'imagenet10'
     return in_loops(matching_cells[name](named[method], ipc), ipc)
 

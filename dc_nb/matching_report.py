@@ -158,9 +158,12 @@ def added_to(
     for r in found:
         key = 'idc' if r['method'] == 'mdc' else r['method'], r['dataset'], r['ipc'], r['recipe']
         if {'C', 'MDC'} <= r['averages'].keys(): groups.setdefault(key, {})[r['seed']] = r
-    kept = {k[:3]:[by[s] for s in sorted(by)] for k,by in groups.items() if len(by) > 1}
-    times = Counter(method for method,*_ in kept)
-    return {m if times[m] == 1 else f'{m} on {data}, IPC {ipc}':v for (m,data,ipc),v in kept.items()}
+    kept = {k:[by[s] for s in sorted(by)] for k,by in groups.items() if len(by) > 1}
+    times = Counter(k[:n] for k in kept for n in (1, 3))
+    def title(m, data, ipc, recipe):
+        if times[m,] == 1: return m
+        return f'{m} on {data}, IPC {ipc}' + f' ({recipe})'*(times[m,data,ipc] > 1)
+    return {title(*k):v for k,v in kept.items()}
 
 def added_table(groups:dict)->str:
     "What MDC adds to each method, in points, with 95 % intervals over condensations, as Markdown"

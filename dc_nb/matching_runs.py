@@ -16,6 +16,7 @@ from .ablations import mdc_ablations,variants_of
 from .checks import evaluated
 from .coresets import random
 from .data import CondensedSet,split_name
+from .formation import padded
 from .evaluation import Score,score
 from .experiments import ParameterError,families
 from .gradient_matching import Matching,start_images,ride
@@ -212,7 +213,7 @@ def by_round(run:MdcRun, made:dict, scores:dict)->dict:
     "{method: [(round, {size: accuracy})]} of one student seed for C and MDC: start, the points of the run, end"
     m,p = run.study.matching, run.p
     if not p.curve: return {}
-    begun = CondensedSet(m.store(made['start'].clamp(0, 1)), factor=m.factor, meta=run.train.card)
+    begun = CondensedSet(m.store(padded(made['start'].clamp(0, 1), m.factor)), factor=m.factor, meta=run.train.card)
     def at(what, pick):
         return {n:run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n),
             picked=('dc_nb.multisize.collected',)))

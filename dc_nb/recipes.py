@@ -28,6 +28,7 @@ from dc_nb.matching_recipes import (MatchingStudy,in_loops,judged,match_cifar10,
 from .multisize import Multisize
 from .prefixes import statistics
 from .soft_matching import batch_mixture
+from .refusals import split_name
 from .studies import Study,cifar_constants,imagenet_constants,named,own_constants,prepared
 from .synthesis import flatness,jpeg75,label,soft_category
 from .train import Training,cosine,smoothing
@@ -132,8 +133,8 @@ def study(
     method:str='edc', # a recipe of `named`
     side:int=32 # of the images, for data sets without a cell
 )->Study:
-    "The paper's study of a data set"
-    name = dataset.replace('-', '_')
+    "The paper's study of a data set, or of some of its classes"
+    name = split_name(dataset)[0].replace('-', '_')
     if method in before_edc: return earlier(method, name, ipc, side)
     if method in configs: return letters(study(dataset, ipc, 'edc', side))[method[-1].upper()]
     if method == 'edc_tuned': return edc_tuned(study(dataset, ipc, 'edc', side))

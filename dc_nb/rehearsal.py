@@ -56,8 +56,9 @@ def small_run(run:Run, folder:str|PathLike)->Run:
     mini,n = copy(run), min(3, len(run.train.classes))
     ipc = min(run.p.ipc, 2)
     for k in ('matched', 'made'): mini.__dict__.pop(k, None)
-    mini.train = few(run.train, n, max(8, ipc*run.tiles))
-    mini.test = few(run.test, n, 2) if (run.test.y < n).any() else mini.train
+    train,test = run.given
+    train = few(train, n, max(8, ipc*run.tiles))
+    mini.train,mini.test = mini.given = train, few(test, n, 2) if (test.y < n).any() else train
     mini.out,mini.store = Path(folder), Store(Path(folder)/'cache', run.device, amp=run.amp)
     mini.p = run.p.model_copy(update=dict(ipc=ipc, seeds=1, out=str(folder)))
     mini.brief(stand_in, partial(stand_ins, data=run.train))

@@ -16,7 +16,7 @@ from .core import Registry,checksum,seeded
 from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,equivalent_ipc,score,fresh_student,train_student,training_set
-from .keeper import Keeper,code_roots,forget,trained
+from .keeper import Keeper,code_roots,forget,identity,trained
 from .recipes import Study,sized_study,with_regime
 from .report import percent
 from .slimming import bars,mean_sd,set_of,teachers
@@ -99,7 +99,7 @@ def learned(
     "A student of a set"
     data = training_set(s, images)
     def train(_, **how): return train_student(data, protocol, seed, who, **how)[0]
-    depends = protocol.student, protocol.key, data.checksum, [checksum(o.net.state_dict()) for o in who], seed
+    depends = protocol.student, protocol.key, identity(data), [checksum(o.net.state_dict()) for o in who], seed
     steps = protocol.training.epochs*ceil(len(data)/protocol.training.batch)
     return trained(keep, lambda: fresh_student(protocol, data, seed), train, 'student', *depends, work=steps)
 

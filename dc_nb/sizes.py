@@ -114,9 +114,9 @@ def multisize(run:SizesRun):
 
 def single(run:SizesRun, i:int):
     "The stage of the `i`-th set of one image a class"
-    one = synthesis(with_study(run.at(1), run.at(1).study, seed=1000*(run.p.seed+1)+i))
     # observers are those of the run: only start and views differ
-    return replace(one, needs=tuple(observer(run, o) for o in run.study.observers))
+    looks = tuple(observer(run, o) for o in run.study.observers)
+    return synthesis(with_study(run.at(1), run.at(1).study, seed=1000*(run.p.seed+1)+i), looks)
 
 # %% ../nbs/experiments/31_sizes.ipynb #5bc89f7a
 def ranked(run:SizesRun, made:CondensedSet, seed:int)->Ranked:

@@ -19,7 +19,7 @@ from .core import Objective,Recipe,checksum,recipe,seed_of
 from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,Score,equivalent_ipc,labelled,own_labels,training_set
-from .keeper import Keeper,code_roots,forget,kept_set,observed,trained
+from .keeper import Keeper,code_roots,forget,identity,kept_set,observed,trained
 from .models import create,parameter_count
 from .recipes import Study,sized_study
 from .report import percent
@@ -64,7 +64,7 @@ def train_sparse(images:ImageSet, recipe:Slimming, seed:int, keep:Keeper=forget)
         return net
     def learn(net, **how): return fit(net, images, recipe.train, seed, lasso(net, recipe.penalty), **how)[0]
     steps = recipe.train.epochs*ceil(len(images)/recipe.train.batch)
-    return trained(keep, blank, learn, 'sparse', recipe.network, recipe.key, images.checksum, seed, work=steps)
+    return trained(keep, blank, learn, 'sparse', recipe.network, recipe.key, identity(images), seed, work=steps)
 
 # %% ../nbs/experiments/16_slimming.ipynb #d72d40b0
 def kept(
@@ -133,7 +133,7 @@ def teachers(study:Study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
         def blank():
             net = create(name, len(images.classes), h, c, images.mean, images.std, seed=seed)
             return net.to(images.y.device)
-        net = trained(keep, blank, learn, 'network', name, study.squeeze.key, images.checksum, seed, work=steps)
+        net = trained(keep, blank, learn, 'network', name, study.squeeze.key, identity(images), seed, work=steps)
         return observed(keep, net, images, study.statistics, seed, name)
     return [one(o) for o in study.observers]
 
@@ -143,7 +143,7 @@ def set_of(study:Study, images:ImageSet, observers:list, ipc:int, seed:int, keep
     s = study.synthesis
     steps = s.steps*(ceil(len(images.classes)*ipc/s.batch) if s.batch else 1)
     def make(**how): return synthesize(s, images, observers, ipc, seed, **how)
-    return kept_set(keep, make, study.key, images.checksum, ipc, seed, work=steps)
+    return kept_set(keep, make, study.key, identity(images), ipc, seed, work=steps)
 
 # %% ../nbs/experiments/16_slimming.ipynb #49c1803a
 def rivals(condensed:CondensedSet, images:ImageSet, observers:list, seed:int)->dict:
@@ -161,7 +161,7 @@ def _one_run(images, test, ipcs, ratios, recipe, plan, seed, keep)->dict:
     cuts = {r:narrow(net, kept(net, r, recipe.least), images.shape) for r in ratios}
     def after(cut, data, labels=None):
         inputs = cut.state_dict() | ({} if labels is None else dict(labels=labels))
-        depends = recipe.network, checksum(inputs), data.checksum, test.checksum, recipe.key, seed
+        depends = recipe.network, checksum(inputs), identity(data), test.checksum, recipe.key, seed
         def make(**how): return accuracy(healed(cut, data, labels, recipe, seed, **how), test)
         return keep(make, 'healed', *depends, work=recipe.steps)
     out = {('before the cut', None, 0.):accuracy(net, test)}

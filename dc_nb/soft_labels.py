@@ -135,9 +135,12 @@ class Labelling:
     @property
     def done(self)->bool: return self.at == len(self.groups)
     def advance(self)->Tensor: return label_views(self)
-    def restore(self, state:dict): self.at = state['at']
+    def restore(self, state:dict):
+        self.at = state['at']
+        if 'table' in state: self.table[:] = state['table'].numpy()
     def state(self)->dict:
-        if isinstance(self.table, np.memmap): self.table.flush()
+        if not isinstance(self.table, np.memmap): return dict(at=self.at, table=torch.from_numpy(self.table))
+        self.table.flush()
         return dict(at=self.at)
 
 # %% ../nbs/concepts/09_soft_labels.ipynb #95ec4625

@@ -15,6 +15,7 @@ from .augment import flip,pad_crop
 from .core import Recipe,Registry,later,recipe
 from .evaluation import Protocol
 from .observers import Statistics
+from .refusals import split_name
 from .synthesis import SynthesisRecipe
 from .train import Training
 from torch import optim
@@ -26,7 +27,7 @@ def own_constants(data:ImageSet):
 
 def cifar_constants(data:ImageSet):
     "(mean, std) of both CIFAR sets in the codes of DC, DSA, DM, IDC, MDC and SRe2L; of other images their own"
-    if data.name not in ('cifar10', 'cifar100'): return own_constants(data)
+    if split_name(data.name)[0] not in ('cifar10', 'cifar100'): return own_constants(data)
     return (.4914, .4822, .4465), (.2023, .1994, .2010)
 
 def imagenet_constants(data:ImageSet):

@@ -87,10 +87,12 @@ def fresh(recipe:TrajectoryRecipe, data:ImageSet, *names)->nn.Module:
 class Expert(Fit):
     "A network that learns from real images and keeps its weights after every epoch; a loop for `core.drive`"
     def __init__(self, recipe:TrajectoryRecipe, data:ImageSet, seed:int):
-        training = recipe.expert.but(epochs=recipe.horizon, views=for_images(recipe.expert.views, data))
+        training,self.horizon = recipe.expert.but(views=for_images(recipe.expert.views, data)), recipe.horizon
         super().__init__(fresh(recipe, data, seed, 'expert'), data, training, seed, after=self.note)
-        self.path = [packed(self.net)]
+        self.path,self.key = [packed(self.net)], f'{self.key}-{self.horizon}'
 
+    @property
+    def done(self)->bool: return self.epoch >= self.horizon
     def note(self, epoch:int, net:nn.Module): self.path.append(packed(net))
     def state(self)->dict: return dict(super().state(), path=self.path)
     def restore(self, state:dict):

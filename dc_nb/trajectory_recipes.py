@@ -14,6 +14,7 @@ from .augment import colour,cutmix_labels,dsa,normalised,one_of,shift,stretch,tu
 from .core import Recipe,Registry,recipe
 from .evaluation import Protocol
 from .matching_recipes import judged,one_op
+from .refusals import split_name
 from .studies import cifar_constants,named
 from .train import Training,multistep
 from .trajectory_matching import TrajectoryRecipe,expert_training
@@ -50,7 +51,7 @@ def on_digits(s:TrajectoryStudy)->TrajectoryStudy:
 # %% ../nbs/experiments/29_trajectory_recipes.ipynb #1d94358b
 def trajectory_study(dataset:str, ipc:int, method:str='mtt', side:int=32)->TrajectoryStudy:
     "The study of a data set for a method of trajectory matching; large ones take synthetic images in batches"
-    return on_digits(named[method]) if dataset == 'digits' else named[method]
+    return on_digits(named[method]) if split_name(dataset)[0] == 'digits' else named[method]
 
 # %% ../nbs/experiments/29_trajectory_recipes.ipynb #41a43c9a
 trajectory_sizes = Registry('presets of trajectory matching')

@@ -26,8 +26,19 @@ from dc_nb.run_base import with_study
 from dc_nb.sets import from_arrays
 from dc_nb.sources import DataError
 from dc_nb.stage_code import code_of
-from dc_nb.studies import imagenet_constants
+from dc_nb.studies import cifar_constants,imagenet_constants
 from dc_nb.synthesis import Synthesis,SynthesisRecipe
+from dc_nb.core import drive
+from dc_nb.door import condense,protocol_of
+from dc_nb.matching_parameters import Mdc
+from dc_nb.matching_report import added_to
+from dc_nb.matching_runs import MdcRun
+from dc_nb.recipes import matching_study,sized_study,study,trajectory_study
+from dc_nb.rehearsal import rehearse,small_run
+from dc_nb.slimming import teachers
+from dc_nb.soft_labels import Labelling
+from dc_nb.train import Training,cosine
+from dc_nb.trajectory_matching import Expert,TrajectoryRecipe
 from dc_nb.unequal import mixed_as,some_real,synthesize_unequal
 
 x4 = torch.rand(4, 1, 8, 8)
@@ -143,3 +154,72 @@ def test_labels_of_a_stream(tmp_path):
     from_stream(rows('y', 0), tmp_path/'named', classes=['x', 'y'])
     assert {f.parent.name for f in (tmp_path/'named').rglob('*.png')} == {'x', 'y'}
 
+
+# what a fourth reading found
+
+def test_a_rehearsal_takes_a_few_images(tmp_path):
+    run = EdcRun(check(dict(ipc=1, observers='convnet_d1', student='convnet_d1', out=str(tmp_path/'a')), Edc),
+        data=(toy(5, 60, channels=3), toy(5, 40, channels=3, split='test')))
+    mini = small_run(run, tmp_path/'b')
+    assert len(mini.train) <= 24 and len(mini.test) <= 6 and len(run.train) == 300
+    assert len(with_study(mini, mini.study).train) == len(mini.train)
+
+def test_the_released_mdc_where_tiles_do_not_fit(tmp_path):
+    run = MdcRun(check(dict(method='mdc_released', factor=3, ipc=2, rounds=1, steps=1, learn=8, epochs=1, seeds=1, network='convnet_d1',
+        student='convnet_d1', out=str(tmp_path)), Mdc), data=(toy(n=24), toy(n=4, split='test')))
+    rehearse(run)
+
+def test_a_set_from_a_file_is_judged_with_labels_that_fit(tmp_path):
+    "Hard labels cannot follow CutMix; a table is of one student seed"
+    cs = CondensedSet(torch.rand(3, 1, 1, 8, 8), meta=dict(method='edc', data='own', classes=list('abc')))
+    protocol,_,note = protocol_of(cs, toy(n=2, split='test'))
+    assert protocol.regime == 'hard' and 'hard ones' in note and not any('cutmix' in str(v) for v in protocol.training.views)
+    made = condense(toy(n=8), 1, 'edc', regime='stored', seed=3, observers='convnet_d1', observer_epochs=6, iterations=1, epochs=1, student='convnet_d1')
+    made.save(tmp_path/'a.safetensors')
+    assert CondensedSet.load(tmp_path/'a.safetensors').evaluate(toy(n=4, split='test')).set.n == 1
+
+def test_some_classes_have_the_recipe_of_their_data():
+    assert trajectory_study('digits[0:5]', 1) == trajectory_study('digits', 1)
+    assert matching_study('digits[0:5]', 2) == matching_study('digits', 2)
+    assert study('cifar10[0:5]', 10) == study('cifar10', 10)
+    assert cifar_constants(replace(toy(channels=3), name='cifar10[0:2]'))[0][0] == .4914
+
+def test_parts_of_a_measurement_know_the_normalisation(tmp_path):
+    data,s = toy(n=8),sized_study('digits', 1, 'edc', 'small', 8).but(observers=('convnet_d1',), squeeze__epochs=1)
+    keep = Keeper(str(tmp_path), 'cpu', ())
+    means = [teachers(s, o, 0, keep)[0].net.normalise.mean.flatten()[0].item() for o in (data, replace(data, mean=(.1,), std=(1.,)))]
+    assert means[1] == pytest.approx(.1) and means[0] == pytest.approx(data.mean[0])
+
+def test_the_rate_of_an_expert_is_that_of_its_whole_training():
+    r = TrajectoryRecipe(network='convnet_d1', expert=Training(epochs=10, batch=16, schedule=cosine), latest=1, span=2)
+    def rates(r):
+        loop,found = Expert(r, toy(n=8), 0), []
+        while not loop.done:
+            if loop.i == 0: found.append(loop.opt.param_groups[0]['lr'])
+            loop.advance()
+        return found, len(loop.path)
+    (short,n),(long,m) = rates(r), rates(r.but(latest=5))
+    assert short == long[:len(short)] and (n, m) == (r.horizon+1, r.but(latest=5).horizon+1)
+
+def test_the_batches_of_a_union_have_the_observers_of_the_run(tmp_path):
+    p = check(dict(ipc=2, batch=2, observers='convnet_d1', student='convnet_d1', out=str(tmp_path)), Sizes)
+    one = sizes.single(sizes.SizesRun(p, data=(toy(4, 8), toy(4, 2, split='test'))), 0)
+    ids = {s.id for part in one.parts for s in part.needs if s.kind == 'observer'}
+    assert ids == {s.id for s in one.needs}
+
+def test_a_table_in_memory_is_in_its_checkpoint(tmp_path):
+    data = toy(n=8)
+    nets = [create('convnet_d1', 3, 8, 1, data.mean, data.std, seed=0).eval()]
+    def loop(): return Labelling(data, nets, Training(epochs=2, batch=6), 0, together=6)
+    def dies(_):
+        calls.append(1)
+        if len(calls) == 3: raise KeyboardInterrupt
+    calls,part = [], tmp_path/'part'
+    with pytest.raises(KeyboardInterrupt): drive(loop(), part, every=0, tick=dies)
+    assert np.array_equal(drive(loop(), part).table, drive(loop()).table)
+
+def test_condensations_of_two_recipes_stay_apart():
+    score = dict(mean=.5, sd=None, n=1, accuracies=[.5])
+    def row(recipe, seed): return dict(method='mdc', dataset='digits', ipc=5, recipe=recipe, seed=seed, averages=dict(C=score, MDC=score))
+    groups = added_to([row(*o) for o in (('a', 0), ('a', 1), ('b', 0), ('b', 1))])
+    assert [len(v) for v in groups.values()] == [2, 2]
