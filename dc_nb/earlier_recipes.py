@@ -102,10 +102,14 @@ def rded_batch(name:str, ipc:int)->int:
     if name == 'tiny_imagenet': return 100
     return (10 if ipc == 1 else 50 if ipc < 50 else 100)*(2 if name in ('cifar100', 'imagenet100', 'imagenet1k') else 1)
 
+_gvbsm_on_tiny = dict(synthesis__views=(partial(pad_crop, pad=8), *named['gvbsm'].synthesis.views[1:]),
+    protocol__loss=partial(mse_gt, ce=.1), protocol__training__epochs=100)
+
 def earlier(method:str, name:str, ipc:int, side:int)->Study:
     "A method before EDC for a data set"
     s = named[method]
     if method == 'rded': s = s.but(protocol__training__batch=rded_batch(name, ipc))
+    if method == 'gvbsm' and name == 'tiny_imagenet': s = s.but(**_gvbsm_on_tiny)
     if name == 'digits': return _on_digits(s)
     if side <= 64 and not name.startswith('imagenet'): return s
     return s.but(statistics__side=16, synthesis__side=16, squeeze__views=(crop, flip), **_on_imagenet(method))

@@ -183,7 +183,7 @@ def export(cs:CondensedSet, to:str, path:str|PathLike|None=None)->Path:
 
 # %% ../nbs/library/06_formats.ipynb #945a6f38
 def _read_folder(path, own, like, factor):
-    if own: return (read_png if (path/'labels.csv').exists() else read_hf)(path)
+    if own: return (read_hf if (path/'train').is_dir() and not (path/'labels.csv').exists() else read_png)(path)
     inside = sorted(o.name for o in path.iterdir() if o.name[0] != '.')
     fits('labels.csv' not in inside, f"{path} was exported by dc_nb, and its card.json is missing")
     known = 'images_best.pt' in inside or any((path/o).is_dir() for o in inside)

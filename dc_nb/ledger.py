@@ -39,8 +39,9 @@ def only_smaller(r:dict)->bool:
     "Whether a row's study differs from the method's own, on its data set, in its budget alone"
     if r['method'] not in named or 'changes' not in r: return False
     usual = dict(mdc=matching_study, mtt=trajectory_study).get(r['run'], study)(r['dataset'], r['ipc'], r['method'])
-    free = budget | set(named[r['method']].diff(usual))
-    return all(k in free or k == 'matching.extra' and _mdc_added(*v) for k,v in r['changes'].items())
+    own = named[r['method']].diff(usual)
+    def free(k, v): return k in budget or list(v) == list(own.get(k, ())) or k == 'matching.extra' and _mdc_added(*v)
+    return all(free(k, v) for k,v in r['changes'].items())
 
 def _mdc_added(before, after):
     "Whether the change of a method without subsets is MDC as it is, whatever its period"

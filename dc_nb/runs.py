@@ -82,7 +82,8 @@ def as_published(run:Run)->bool:
     p,name = run.p, run.p.dataset.replace('-', '_')
     weights,start = [bool(getattr(p, k, None)) for k in ('weights', 'start')]
     classes,side,images = published_data.get(name, (0, 0, 0))
-    same = (len(run.train.classes), run.train.shape[-1]) == (classes, side) and len(run.train) == (images or len(run.train))
+    found = len(run.train.classes), run.train.shape[-1], len(run.train) if images else None
+    same = found == (classes, side, images)
     return same and not start and weights == (name == 'imagenet1k')
 
 def scale(run:Run)->str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .evaluation import Score,paired
-from .report import edc_published
+from .report import printed_for
 
 # %% ../nbs/experiments/42_size_panels.ipynb #04cb3075
 _drawn = dict(dedicated=dict(c='.3', marker='s'), prefix=dict(c='C0', marker='o'),
@@ -28,7 +28,7 @@ def accuracies_panel(ax:Axes, r:dict):
     for k,how in _drawn.items():
         by = r['scores'].get(k, {})
         if by: ax.plot([100*by[str(n)]['mean'] for n in r['sizes']], ms=3, lw=1.2, label=k, **how)
-    printed = [edc_published(r['dataset'], n, r['student']) for n in r['sizes']]
+    printed = [printed_for(r | dict(ipc=n)) for n in r['sizes']]
     if any(printed): ax.plot([o[0] if o else float('nan') for o in printed], '*', c='k', ms=6, label='EDC, published')
     ax.set_ylabel('accuracy, %')
     _sizes_axis(ax, r, 'accuracy')
