@@ -195,7 +195,7 @@ def _synthesis_time(run, name):
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #33a0fc27
 def synthesis(run:Run, nets:tuple=())->Stage:
-    """The stage of the condensed set, joined from its batches. The file holds its start and the terms at each step, too.
+    """The stage of the condensed set, joined from its batches. Its file holds the start and all terms, too.
     `nets`: the stages of its observers, the run's own if none are given"""
     s,p,nets = run.study.synthesis, run.p, nets or tuple(observer(run, o) for o in run.study.observers)
     n = len(run.train.classes)*p.ipc
