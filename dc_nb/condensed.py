@@ -270,8 +270,8 @@ def _joined(sets):
     columns = [None if s.labels is None else _columns(s, []) for s in sets]
     same('kinds of labels', columns)
     parts = {k:torch.cat([s._parts()[k] for s in sets]) for k in sets[0]._parts()}
-    named = {} if columns[0] is None else dict(label_classes=columns[0])
-    return CondensedSet(**parts, factor=sets[0].factor, meta=_common(sets) | named)
+    meta = _common(sets) | ({} if columns[0] is None else dict(label_classes=columns[0]))
+    return CondensedSet(**parts, factor=sets[0].factor, meta=meta)
 
 def _common(sets)->dict:
     "`meta` of several sets in one: their classes one after the other, and what is equal in all"

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from sysconfig import get_paths
-from types import CodeType,FunctionType
+from types import CodeType,FunctionType,ModuleType
 
 # %% ../nbs/library/02_digests.ipynb #67ff7b75
 _typed = {'register', 'dispatch', 'typedispatch', 'validate_call'}              # decorators that read types
@@ -251,10 +251,8 @@ def renew(module:str, seen:dict|None=None)->bool:
 def _functions(f)->list:
     "The functions of a class, those of properties and static methods too; of a function itself"
     if not isinstance(f, type): return [f]
-    behind = {property:lambda v: (v.fget, v.fset), staticmethod:lambda v: (v.__func__,)}
-    behind[classmethod] = behind[staticmethod]
-    parts = [behind.get(type(v), lambda v: (v,))(v) for v in vars(f).values()]
-    return [o for part in parts for o in part if isinstance(o, FunctionType)]
+    held = [o for v in vars(f).values() for o in (v, *(getattr(v, k, None) for k in ('fget', 'fset', '__func__')))]
+    return [o for o in held if isinstance(o, FunctionType)]
 
 def _text(f)->str:
     "Source of a function or of the methods of a class; its bytecode where the source is gone"
@@ -274,17 +272,19 @@ def _value(v, seen)->list:
     if isinstance(v, (FunctionType, type)) and v.__module__ == '__main__': return _in_notebook(v, seen)
     if isinstance(v, (FunctionType, type)):
         return [f'{v.__module__}.{v.__qualname__} {own_digest(v) if parsed(v.__module__) else ""}']
-    if isinstance(v, partial): return _value((v.func, v.args, v.keywords), seen)
-    if isinstance(v, dict): return _value([*v.items()], seen)
-    if isinstance(v, (tuple, list)): return [type(v).__name__, *(o for w in v for o in _value(w, seen)), 'end']
+    if isinstance(v, (partial, dict, tuple, list)):
+        if id(v) in seen: return ['again']                          # it may hold itself
+        seen[id(v)] = v
+        parts = (v.func, v.args, v.keywords) if isinstance(v, partial) else v.items() if isinstance(v, dict) else v
+        return [type(v).__name__, *(o for w in parts for o in _value(w, seen)), 'end']
+    if isinstance(v, ModuleType): return [v.__name__]
     if isinstance(v, (set, frozenset)): return sorted(map(repr, v))
     if isinstance(v, (int, float, complex, str, bytes, type(None))): return [repr(v)]
-    return [_of_array(v)] if hasattr(v, 'dtype') and hasattr(v, 'shape') else []
-
-def _of_array(v)->str:
-    from dc_nb.core import checksum
-    if hasattr(v, 'detach'): return checksum(dict(v=v))
-    return f'{v.dtype} {v.shape} {hashlib.sha256(v.tobytes()).hexdigest()}'
+    if hasattr(v, 'detach') and hasattr(v, 'dtype'):
+        from dc_nb.core import checksum
+        return [checksum(dict(v=v))]
+    array = hasattr(v, 'tobytes') and hasattr(v, 'dtype')
+    return [f'{v.dtype} {v.shape} {hashlib.sha256(v.tobytes()).hexdigest()}'] if array else []
 
 def _in_notebook(f, seen=None)->list:
     "Text of a function or class of a notebook or script, and of the functions and constants of that place that it uses"

@@ -236,8 +236,8 @@ def _row_of(panels:list, r:dict):
 
 def size_figure(r:dict):
     "The figure: accuracy by size, average accuracy against time, MDC's choices, as far as the row has them"
-    changes = len(set(map(str, r['chosen'] or ()))) > 1
-    return _row_of([sizes_panel, *[time_panel]*bool(r['curve']), *[choice_panel]*changes], r)
+    moves = len(set(map(str, r['chosen'] or ()))) > 1
+    return _row_of([sizes_panel, *[time_panel]*bool(r['curve']), *[choice_panel]*moves], r)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #5838f6db
 def rounds_panel(ax:Axes, r:dict):

@@ -47,11 +47,9 @@ def farthest(now:Tensor, before:Tensor)->int:
 GradientDistance = Callable[[list[Tensor], list[Tensor]], Tensor]    # two gradients, weight by weight -> a number
 
 def gradient_distances(
-    each:list, # for every weight: N x shape, gradients of the summed loss of each image (with tiles: over its tiles)
-    per:int, # tiles an image
-    real:list, # for every weight: the gradient of the mean loss of real images
+    prefixes:list, # for every proper prefix: its gradient of the mean loss, weight by weight
+    real:list, # that of real images
     distance:GradientDistance=distances['squared']
 )->Tensor: # N-1
     "D between the gradient of every proper prefix and the real one (MDC, Table 6)"
-    sums = [w.cumsum(0) for w in each]
-    return torch.stack([distance([s[n-1]/(n*per) for s in sums], real) for n in range(1, len(each[0]))])
+    return torch.stack([distance(g, real) for g in prefixes])

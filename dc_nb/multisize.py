@@ -15,10 +15,10 @@ from .core import Recipe,later,recipe
 from .data import CondensedSet,ImageSet
 from .freezing import frozen_size,policies
 from .gradient_matching import Matching,start_images,matched_set,ride
-from .gradients import distances,prefix_gradients
+from .gradients import prefix_gradients
 from .initialization import enough
 from .matched_images import Images,MatchingRecipe,Sight
-from .mls import feature_distances,most_learnable,rate
+from .mls import feature_distances,gradient_distances,most_learnable,rate
 from .models import create,feature_maps
 from .train import Training,accuracy,fit
 from torch import Tensor
@@ -46,7 +46,7 @@ def gradients(
     cuts = tuple(range(per, len(tiles), per))
     y = torch.full((cuts[-1],), sight.c, device=tiles.device)
     prefixes = prefix_gradients(sight.net, sight.weights, tiles[:cuts[-1]], y, cuts, held=cuts[-1])
-    return torch.stack([distances['squared'](g, sight.aim) for g in prefixes])
+    return gradient_distances(prefixes, sight.aim)
 
 # %% ../nbs/concepts/15_multisize.ipynb #a1dcc34a
 def accuracies(

@@ -91,8 +91,7 @@ class Expert(Fit):
         super().__init__(fresh(recipe, data, seed, 'expert'), data, training, seed, after=self.note)
         self.path,self.key = [packed(self.net)], f'{self.key}-{self.horizon}'
 
-    @property
-    def done(self)->bool: return self.epoch >= self.horizon
+    done = property(lambda self: self.epoch >= self.horizon)
     def note(self, epoch:int, net:nn.Module): self.path.append(packed(net))
     def state(self)->dict: return dict(super().state(), path=self.path)
     def restore(self, state:dict):

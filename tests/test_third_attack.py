@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from dc_nb import initialization,sizes,zoo
 from dc_nb.condensed import CondensedSet
 from dc_nb.data import toy
 from dc_nb.edc_runs import EdcRun
+from dc_nb.evaluation import Watched
 from dc_nb.experiments import check
 from dc_nb.edc_parameters import Edc,Sizes
 from dc_nb.folders import from_stream
@@ -223,3 +225,15 @@ def test_condensations_of_two_recipes_stay_apart():
     def row(recipe, seed): return dict(method='mdc', dataset='digits', ipc=5, recipe=recipe, seed=seed, averages=dict(C=score, MDC=score))
     groups = added_to([row(*o) for o in (('a', 0), ('a', 1), ('b', 0), ('b', 1))])
     assert [len(v) for v in groups.values()] == [2, 2]
+
+def test_values_of_a_notebook_that_hold_themselves_or_no_bytes():
+    from dc_nb.digests import _value
+    own = dict(a=1)
+    own['own'] = own
+    assert 'again' in _value(own, {}) and _value(pd.Series([1]), {}) == []
+    assert [_value(m, {}) for m in (np, torch, pd)] == [['numpy'], ['torch'], ['pandas']], 'what most functions use'
+
+def test_a_watched_student_knows_its_labels():
+    data = toy(n=4)
+    def key(told): return Watched(create('convnet_d1', 3, 8, 1, data.mean, data.std, seed=0), data, Training(epochs=1), 0, told=told).key
+    assert key('a') != key('b')
