@@ -19,7 +19,7 @@ from types import MethodType
 
 import torch
 from . import files,refusals
-from .digests import own_digest
+from .own_code import own_digest
 from torch import Tensor
 
 _all_ = ['Registry', 'UnknownName', 'imported', 'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged',

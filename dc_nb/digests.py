@@ -4,17 +4,16 @@
 
 # %% auto #0
 __all__ = ['library', 'untyped', 'bare', 'bare_text', 'short_hash', 'structure', 'names_of', 'Source', 'parsed', 'root',
-           'is_alias', 'reached', 'renew', 'own_digest']
+           'is_alias', 'reached', 'renew']
 
 # %% ../nbs/library/02_digests.ipynb #938fc2ad
-import ast,dis,hashlib,importlib,inspect,sys,textwrap
+import ast,hashlib,importlib,sys,textwrap
 from collections.abc import Callable,Iterable
-from functools import lru_cache,partial
+from functools import lru_cache
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from sysconfig import get_paths
-from types import CodeType,FunctionType,ModuleType
 
 # %% ../nbs/library/02_digests.ipynb #67ff7b75
 _typed = {'register', 'dispatch', 'typedispatch', 'validate_call'}              # decorators that read types
@@ -246,67 +245,3 @@ def renew(module:str, seen:dict|None=None)->bool:
         seen[module] = True
         parsed(module)
     return seen[module]
-
-# %% ../nbs/library/02_digests.ipynb #08594d7f
-def _functions(f)->list:
-    "The functions of a class, those of properties and static methods too; of a function itself"
-    if not isinstance(f, type): return [f]
-    held = [o for v in vars(f).values() for o in (v, *(getattr(v, k, None) for k in ('fget', 'fset', '__func__')))]
-    return [o for o in held if isinstance(o, FunctionType)]
-
-def _text(f)->str:
-    "Source of a function or of the methods of a class; its bytecode where the source is gone"
-    if isinstance(f, type): return '\n'.join([f.__name__, *map(_text, _functions(f))])
-    try: return bare_text(inspect.getsource(f))
-    except (OSError, TypeError, SyntaxError): return f'{f.__code__.co_code.hex()} {f.__code__.co_consts}'
-
-def _mentions(code)->set:
-    "The global names in a function's bytecode, inner functions included"
-    # attributes are not global names, so LOAD_ATTR is not among these
-    own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
-    return own.union(*(_mentions(o) for o in code.co_consts if isinstance(o, CodeType)))
-
-# %% ../nbs/library/02_digests.ipynb #74735320
-def _value(v, seen)->list:
-    "Text of a constant, of a function, and of what these hold; other objects say nothing"
-    if isinstance(v, (FunctionType, type)) and v.__module__ == '__main__': return _in_notebook(v, seen)
-    if isinstance(v, (FunctionType, type)):
-        return [f'{v.__module__}.{v.__qualname__} {own_digest(v) if parsed(v.__module__) else ""}']
-    if isinstance(v, (partial, dict, tuple, list)):
-        if id(v) in seen: return ['again']                          # it may hold itself
-        seen[id(v)] = v
-        parts = (v.func, v.args, v.keywords) if isinstance(v, partial) else v.items() if isinstance(v, dict) else v
-        return [type(v).__name__, *(o for w in parts for o in _value(w, seen)), 'end']
-    if isinstance(v, ModuleType): return [v.__name__]
-    if isinstance(v, (set, frozenset)): return sorted(map(repr, v))
-    if isinstance(v, (int, float, complex, str, bytes, type(None))): return [repr(v)]
-    if hasattr(v, 'detach') and hasattr(v, 'dtype'):
-        from dc_nb.core import checksum
-        return [checksum(dict(v=v))]
-    array = hasattr(v, 'tobytes') and hasattr(v, 'dtype')
-    return [f'{v.dtype} {v.shape} {hashlib.sha256(v.tobytes()).hexdigest()}'] if array else []
-
-def _in_notebook(f, seen=None)->list:
-    "Text of a function or class of a notebook or script, and of the functions and constants of that place that it uses"
-    seen = {} if seen is None else seen
-    if id(f) in seen: return []
-    seen[id(f)],place = f, vars(sys.modules['__main__'])
-    used = set().union(*(_mentions(o.__code__) for o in _functions(f)))
-    named = {k:place[k] for k in sorted(used & set(place))}
-    if isinstance(f, type):
-        named |= {k:v for k,v in vars(f).items() if k[:2] != '__' and not isinstance(v, FunctionType)}
-        named |= {b.__name__:b for b in f.__bases__ if b.__module__ == '__main__'}
-    return [_text(f)] + [o for k,v in named.items() for o in (f'{k}=', *_value(v, seen))]
-
-# %% ../nbs/library/02_digests.ipynb #d8bf43e3
-def own_digest(f:Callable)->str|None:
-    "Digest of the code of a function or class from outside the library; None for the library's own and PyTorch's"
-    module,name = root(f)
-    module = module or '__main__'                                   # code that was executed without a module
-    package = module.split('.')[0]
-    if package in (library, 'torch', 'builtins'): return None
-    if module == '__main__': return short_hash('\n'.join(_in_notebook(f)), 8)
-    own = {k:v for k,v in reached((module, name)).items() if k.split('.')[0] != library}
-    if own: return short_hash(repr(own), 8)
-    try: return short_hash(bare_text(inspect.getsource(f)), 8)
-    except (OSError, TypeError, SyntaxError): return 'installed'

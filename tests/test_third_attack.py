@@ -67,8 +67,8 @@ def test_every_root_of_a_stage_names_something():
     assert all('coresets.herding' in code_of(s.roots) for s in table) and table
 
 def test_code_of_a_notebook(monkeypatch):
-    "tested in nbs/library/02_digests.ipynb; here: an array, and a function of a user's module"
-    from dc_nb.digests import _value
+    "tested in nbs/library/39_own_code.ipynb; here: an array, and a function of a user's module"
+    from dc_nb.own_code import _value
     a = [_value(v, {}) for v in (torch.ones(2), torch.zeros(2), np.ones(2), functools.partial(max, 1), functools.partial(max, 2), {1, 2}, {1})]
     assert all(u != v for i,u in enumerate(a) for v in a[:i]) and _value(object(), {}) == []
 
@@ -227,7 +227,7 @@ def test_condensations_of_two_recipes_stay_apart():
     assert [len(v) for v in groups.values()] == [2, 2]
 
 def test_values_of_a_notebook_that_hold_themselves_or_no_bytes():
-    from dc_nb.digests import _value
+    from dc_nb.own_code import _value
     own = dict(a=1)
     own['own'] = own
     assert 'again' in _value(own, {}) and _value(pd.Series([1]), {}) == []
