@@ -1,11 +1,11 @@
-"""EDC's Fig. 2 (b), (c) with one network as observer and student: three panels and their numbers, as a small run.
+"""EDC's Fig. 2 (b), (c) with one network as observer and student: four panels and their numbers, as a small run.
 
     python benchmarks/landscape.py [--network resnet18] [--dataset digits] [--root DATA] [--ipc 5] [--out figures]
 
 (b) the test loss around students of the cosine and of the smoothing schedule; (c, top) the norm of the Hessian of the
 synthesis loss with respect to the images, with the flatness term and without; (c, bottom) the cosine between the gradient of
-a batch and that of a whole set. The concept notebook 06_landscape explains them and has the controls. The three parts lie in
-`--out` as landscape-DATASET-NETWORK.png, .svg and .csv.
+a batch and that of all original images, and as a control that of the batch's own set. The concept notebook 06_landscape
+explains them. Picture and numbers lie in `--out` as landscape-DATASET-NETWORK.png, .svg and .csv.
 """
 import argparse
 from functools import partial
@@ -85,7 +85,7 @@ def gradient(net, data, idx, most=200):
     return total/len(idx)
 
 def agreement(made, seed):
-    "Cosines of batches with their own set, in a network that has learned nothing; BatchNorm has seen the real images"
+    "Cosines of batches with all images and with their own set, in a fresh network; BatchNorm has seen the real images"
     net = blank(seed+1)
     for m in net.modules():
         if isinstance(m, torch.nn.BatchNorm2d): m.momentum = None          # the mean of what it sees
@@ -93,12 +93,14 @@ def agreement(made, seed):
     net.eval()
     sets = {'original':images, 'condensed':training_set(made, test),
         'random subset':training_set(random(images, o.ipc, seed), test)}
+    everything = gradient(net, images, torch.arange(len(images)))
     for name,data in sets.items():
-        whole = gradient(net, data, torch.arange(len(data)))
+        own = gradient(net, data, torch.arange(len(data)))
         for size in (8, 16, 32):
-            cosines = [F.cosine_similarity(gradient(net, data, torch.randperm(len(data), generator=stream(seed, size, i))[:size]),
-                whole, dim=0) for i in range(o.repeats)]
-            note('cosine', name, seed, size, torch.stack(cosines).mean())
+            pick = [torch.randperm(len(data), generator=stream(seed, size, i))[:size] for i in range(o.repeats)]
+            batches = torch.stack([gradient(net, data, idx) for idx in pick])
+            for panel,whole in (('cosine, all', everything), ('cosine, own set', own)):
+                note(panel, name, seed, size, F.cosine_similarity(batches, whole[None]).mean())
 
 net,_ = fit(blank(0), images, study.squeeze.but(epochs=o.observer_epochs), seed=0)
 print(f'observer: {100*accuracy(net, test):.1f} % right', flush=True)
@@ -111,15 +113,16 @@ for seed in range(o.seeds):
 style()
 frame = pd.DataFrame(found)
 panels = dict(slice=('(b) test loss', 'position, in norms of the filters'), Hessian=('(c) norm of the Hessian', 'step of the synthesis'),
-    cosine=('(c) cosine, batch and set', 'images in a batch'))
-fig,axs = plt.subplots(1, 3, figsize=(9.5, 2.6), layout='constrained')
+    **{'cosine, all':('(c) cosine, batch and all originals', 'images in a batch'),
+        'cosine, own set':('cosine, batch and its own set', 'images in a batch')})
+fig,axs = plt.subplots(1, 4, figsize=(12, 2.6), layout='constrained')
 for ax,(panel,(title,below)) in zip(axs, panels.items()):
     for (line,g),mark in zip(frame[frame.panel == panel].groupby('line', sort=False), ('-', '--', ':')):
         by = g.groupby('x').y
         ax.plot(by.mean().index, by.mean(), mark, marker='o', ms=3, label=line)
         ax.fill_between(by.min().index, by.min(), by.max(), alpha=.15)
     ax.set_title(title, fontsize=9)
-    ax.set(xlabel=below, ylim=(0, None))
+    ax.set(xlabel=below, ylim=(0, 1 if panel.startswith('cosine') else None))
     ax.legend(fontsize=7)
 fig.suptitle(f'small run: {o.dataset}, {o.network}, {o.ipc} images a class, {o.seeds} seeds', fontsize=9)
 stem = f"landscape-{o.dataset}-{o.network.split('/')[-1]}"

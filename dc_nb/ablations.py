@@ -42,7 +42,7 @@ def zeta(s:Study)->dict:
 
 @ablations
 def schedule(s:Study)->dict:
-    "EDC, Sec. 3.7 and Tables 15, 16, 21: other schedules of the student"
+    "EDC, Tables 15, 16, 21: other schedules of the student"
     plain = {f.__name__:f for f in (cosine, smoothing, ssrs, alrs, multistep, linear)}
     slower = {f'alrs {g:g}':partial(alrs, gamma=g) for g in (.997, .9975, .99775, .997875)}
     steeper = {'multistep, by 0.25':partial(multistep, by=.25)}
@@ -117,7 +117,7 @@ def steps(s:Study)->dict:
 
 @ablations
 def start(s:Study)->dict:
-    "EDC, Sec. 3.1: where synthesis begins"
+    "EDC, Sec. 3.2: where synthesis begins"
     return {f.__name__:s.but(synthesis__start=f) for f in (noise, real, surest_crops)}
 
 @ablations
@@ -169,7 +169,7 @@ def alexnet_too(s:Study)->dict:
 
 @ablations
 def labellers(s:Study)->dict:
-    "EDC, Tables 6 and 13: labels of all observers but one or two"
+    "EDC, Table 13: labels of all observers but one or two"
     short = lambda gone: ', '.join(o.split('/')[-1] for o in gone)
     gone = [o for k in (1, 2) for o in combinations(s.observers, k) if len(o) < len(s.observers)]
     left = lambda g: s.but(protocol__labellers=tuple(o for o in s.observers if o not in g))

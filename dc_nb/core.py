@@ -112,7 +112,7 @@ def seeded(seed:int, *names, host:bool=False):
 
 # %% ../nbs/library/01_core.ipynb #68850a93
 def ema_(avg:Tensor, new:Tensor, decay:float)->Tensor:
-    "Move `avg` in place by `1-decay` of its way to `new` (EDC, Eq. 7 and Sec. 3.3)"
+    "Move `avg` in place by `1-decay` of its way to `new` (EDC, Eq. 7)"
     return avg.lerp_(new.detach(), 1-decay)
 
 # %% ../nbs/library/01_core.ipynb #8ef08128

@@ -162,7 +162,7 @@ def observe(
     tick:Callable|None=None, # called after each batch
     **about # name, accuracy
 )->Observer:
-    "Measure the targets of every watched layer in one pass over `data` (EDC, Sec. 3.3)"
+    "Measure the targets of every watched layer in one pass over `data` (EDC, Eq. 2 and 5)"
     run = drive(Pass(net, data, recipe, seed), checkpoint, every, tick)
     found = targets(run.sums, data.counts.to(data.y.device), recipe, run.layers)
     return Observer(net, *found, measured=recipe, **about)

@@ -43,7 +43,7 @@ def mse_gt(
     y:Tensor, # classes, B
     ce:float=.025 # weight of the class
 )->Tensor:
-    "Squared error to the soft logits plus `ce` times cross-entropy with the class (EDC, Sec. 3.7)"
+    "Squared error to the soft logits plus `ce` times cross-entropy with the class (G-VBSM; EDC, Tables 6 to 10)"
     return F.mse_loss(logits.float(), soft.float()) + ce*F.cross_entropy(logits.float(), y)
 
 def kl(logits:Tensor, soft:Tensor, y:Tensor, tau:float=20.)->Tensor:

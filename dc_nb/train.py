@@ -48,7 +48,7 @@ def ssrs(t:float, zeta:float=2.)->float:
 
 # %% ../nbs/library/14_train.ipynb #1e72522d
 def alrs(t:float, losses:Sequence[float]=(), gamma:float=.9, h1:float=.02, h2:float=.02)->float:
-    "Times `gamma` for every epoch whose loss stood still (EDC, Sec. 3.7)"
+    "Times `gamma` for every epoch whose loss stood still (EDC, App. G)"
     still = [abs(b-a) <= h1*abs(b) and abs(b-a) <= h2 for a,b in zip(losses, losses[1:])]
     return gamma**sum(still)
 
