@@ -99,7 +99,7 @@ def agreement(made, seed):
         for size in (8, 16, 32):
             pick = [torch.randperm(len(data), generator=stream(seed, size, i))[:size] for i in range(o.repeats)]
             batches = torch.stack([gradient(net, data, idx) for idx in pick])
-            for panel,whole in (('cosine, all', everything), ('cosine, own set', own)):
+            for panel,whole in (('cosine all', everything), ('cosine own set', own)):
                 note(panel, name, seed, size, F.cosine_similarity(batches, whole[None]).mean())
 
 net,_ = fit(blank(0), images, study.squeeze.but(epochs=o.observer_epochs), seed=0)
@@ -113,8 +113,8 @@ for seed in range(o.seeds):
 style()
 frame = pd.DataFrame(found)
 panels = dict(slice=('(b) test loss', 'position, in norms of the filters'), Hessian=('(c) norm of the Hessian', 'step of the synthesis'),
-    **{'cosine, all':('(c) cosine, batch and all originals', 'images in a batch'),
-        'cosine, own set':('cosine, batch and its own set', 'images in a batch')})
+    **{'cosine all':('(c) cosine, batch and all originals', 'images in a batch'),
+        'cosine own set':('cosine, batch and its own set', 'images in a batch')})
 fig,axs = plt.subplots(1, 4, figsize=(12, 2.6), layout='constrained')
 for ax,(panel,(title,below)) in zip(axs, panels.items()):
     for (line,g),mark in zip(frame[frame.panel == panel].groupby('line', sort=False), ('-', '--', ':')):
