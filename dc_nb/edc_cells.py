@@ -136,7 +136,7 @@ def smoothed(l:Line, batch:float)->Cell:
 @on('Table 19')
 def pretrained(l:Line)->Cell|Reason:
     "EDC, Table 19: observers and labellers from scratch, or trained on ImageNet before"
-    if 'retrained' in l.setting: return unsaid('how the eight networks were trained on ImageNet-1k is not said')
+    if 'retrained' in l.setting: return unsaid('image size and optimizer of the training on ImageNet-1k are not given')
     return smoothed(l, l.at('eval batch'))
 
 @on('Table 20')

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 from .cli import main
-from .given_sets import foreign,opened,quiet,reading,sets_there,source
+from .given_sets import foreign,has_name,opened,quiet,reading,sets_there,source
 from .refusals import shown
 
 # PyTorch is not imported for a type
@@ -32,28 +32,26 @@ def method_of(cs:'CondensedSet', network:tuple=())->str:
 # %% ../nbs/library/36_evaluate_command.ipynb #34527458
 def judged_with(cs:'CondensedSet', network:tuple, **given)->dict:
     "Parameters of the run that judges a set: what is given, then what the run that made it was told"
-    from dc_nb.data import datasets
-    if given['dataset'] is None and cs.meta.get('data') not in datasets:
+    if given['dataset'] is None and not has_name(cs.meta.get('data')):
         raise click.ClickException('the set does not say of what data it was made, or of data that has no name here: '
             'give it with --dataset')
     given['method'] = method_of(cs, network)
     known = cs.meta.get('parameters', {})
-    kept = {k:known[k] for k in ('preset', 'student', 'epochs', 'seed', 'observers', 'observer_epochs', 'zeta')
-        if k in known and ('recipe' in cs.meta or k == 'student')} | reading(cs, given['dataset'])
+    said = 'preset', 'student', 'epochs', 'seed', 'observers', 'labellers', 'observer_epochs', 'zeta'
+    kept = {k:known[k] for k in said if k in known and ('recipe' in cs.meta or k == 'student')}
+    kept |= reading(cs, given['dataset'])
     given = dict(dataset=cs.meta.get('data')) | {k:v for k,v in given.items() if v is not None}
     return {**foreign({k:v for k,v in kept.items() if k not in given}, network), **given}
 
 # %% ../nbs/library/36_evaluate_command.ipynb #a4d577a2
-def judging(cs:'CondensedSet', dataset:str, root:str, size:int, student:str, regime:str, seeds:int, epochs:int,
-    preset:str, out:str, network:tuple=()):
-    "The run in which the students of a set are trained"
+def judging(cs:'CondensedSet', dataset:str|None=None, regime:str|None=None, network:tuple=(), **given):
+    "The run in which the students of a set are trained; `given` are parameters of the command line"
     from dc_nb.edc_runs import Edc,EdcRun
     from dc_nb import matching_runs,trajectory_runs                  # noqa: F401  register their families
     from dc_nb.experiments import check,run_kind
     from dc_nb.lone_test_part import parts_for
     from dc_nb.recipes import Study,named
-    given = judged_with(cs, network, dataset=dataset or None, root=root, size=size, preset=preset,
-        student=student, epochs=epochs, seeds=seeds, out=out)
+    given = judged_with(cs, network, dataset=dataset or None, **given)
     method = given['method']
     if isinstance(named.find(method), Study):
         of_file = 'fixed' if cs.labels is not None else cs.meta.get('regime', 'hard')
@@ -79,6 +77,8 @@ def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     if alone and teachers:
         more = ', --alone takes those of the file' if cs.table is not None else ''
         raise click.ClickException(no_teachers.format(more))
+    if teachers and cs.meta.get('weights') and not getattr(run.p, 'weights', None):
+        raise click.ClickException('the observers of this set came from files: give their folder with --weights')
     nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
@@ -119,6 +119,9 @@ def manner_of_judging(f:Callable):
         click.option('--epochs', type=click.IntRange(1), help='Of a student.'),
         click.option('--preset', type=click.Choice(['small', 'cpu', 'paper']),
         help='Budget of the protocol; that of the run if not given.'),
+        click.option('--weights', help='Folder of the observers, where the set was made with trained ones.'),
+        click.option('--precision', type=click.Choice(['fp32', 'tf32', 'bf16']),
+        help='Of the students; fp32 if not given.'),
         click.option('--alone', is_flag=True,
         help='One student from the file alone: the labels that it brings, no teachers. '
             'Sets of the zoo are judged so.'),
@@ -139,6 +142,14 @@ def same_images(cs:'CondensedSet', run:'Run', path:str, other:bool=False):
     raise click.ClickException(f"{path} was condensed from other images than {run.train.name} has here "
         f"({shown(cs.meta['source'])}, {run.train.checksum}); --other-data evaluates it all the same")
 
+# %% ../nbs/library/36_evaluate_command.ipynb #1eaa9003
+def other_rounding(cs:'CondensedSet', run:'Run'):
+    "Say where the run of a set computed in another precision than its students do now"
+    was = foreign(cs.meta.get('parameters', {})).get('precision', 'fp32')
+    if was != run.p.precision:
+        click.echo(f"note: the run of this set computed in {shown(was)}, these students learn in {run.p.precision} "
+            f"(--precision)", err=True)
+
 # %% ../nbs/library/36_evaluate_command.ipynb #7bfe03d6
 @main.command()
 @click.argument('path', metavar='SET', shell_complete=sets_there)
@@ -146,16 +157,15 @@ def same_images(cs:'CondensedSet', run:'Run', path:str, other:bool=False):
 @click.option('--out', default='out', show_default=True, help='Folder of the caches.')
 @click.option('--json', 'as_json', is_flag=True, help='The scores as JSON.')
 @source
-def evaluate(path:str, as_json:bool, student:str, regime:str, seeds:int, epochs:int, preset:str, alone:bool,
-    other_data:bool, network:tuple, out:str, factor:int, **where):
+def evaluate(path:str, as_json:bool, regime:str, seeds:int, alone:bool, other_data:bool, factor:int, **given):
     "Train students on a set and on random images of the same number; their test accuracy at the last epoch."
     quiet()
-    cs = opened(path, factor=factor, **where)
+    cs = opened(path, factor=factor, **{k:given[k] for k in ('dataset', 'root', 'size', 'fit')})
     alone = alone or path.startswith('zoo:') and cs.table is not None and regime in (None, 'stored')
     if alone and (seeds or 1) > 1:
         raise click.UsageError(f'--seeds {seeds}: a file brings the labels of one student; --regime hard takes more')
-    run = judging(cs, student=student, regime=regime, seeds=seeds or 3, epochs=epochs, preset=preset, out=out,
-        network=network, **where)
+    run = judging(cs, regime=regime, seeds=seeds or 3, **given)
+    other_rounding(cs, run)
     same_images(cs, run, path, other_data)
     found = dict(set=by_itself(run, cs)) if alone else judged(run, cs, seeds or 3)
     if as_json:

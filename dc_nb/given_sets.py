@@ -31,20 +31,30 @@ def source(f:Callable):
     for o in (click.option('--dataset',
         help='The data that was condensed: a name, a folder or a .npz; needed for files of other projects.'),
         click.option('--root', help='Folder of the data set, where it needs one.'),
-        click.option('--size', type=click.IntRange(1, 2**14), help='Side of the images, for folders.'),
+        click.option('--size', type=click.IntRange(1, 2**14), help='Side of the images; that of the run if not given.'),
+        click.option('--fit', type=click.Choice(['crop', 'squash']),
+        help='How images become square; as in the run if not given.'),
         click.option('--factor', default=1, show_default=True, type=click.IntRange(1, 64),
         help='Tiles a side, for files of IDC and MDC.')): f = o(f)
     return f
 
 # %% ../nbs/library/34_given_sets.ipynb #bcc9221e
-def opened(path:str, dataset:str|None=None, root:str|None=None, size:int|None=None, factor:int=1):
-    "The condensed set at `path`"
+def of_others(path:str)->bool:
+    "Whether a file or folder has a layout of other projects, which does not say what it was made from"
+    if path.startswith('zoo:') or Path(path).suffix in ('.safetensors', '.npz'): return False
+    if Path(path).is_dir(): return not (Path(path)/'card.json').exists()
+    from dc_nb.layouts import safe_load
+    from dc_nb.sources import guard
+    with guard(path, 'it is damaged or not a condensed set'): got = safe_load(path)
+    return not (isinstance(got, dict) and 'card' in got)
+
+def opened(path:str, dataset:str|None=None, root:str|None=None, size:int|None=None, fit:str|None=None, factor:int=1):
+    "The condensed set at `path`; the data is read only where the file does not say enough"
     if not path.startswith('zoo:'): there(path, 'a condensed set')          # said before PyTorch is imported
     from dc_nb.data import load
     from dc_nb.formats import read
-    # our own files need no data to be read
-    asked = dataset and Path(path).suffix != '.safetensors'
-    return read(path, load(dataset, root, **({'size':size} if size else {})) if asked else None, factor)
+    how = {k:v for k,v in dict(size=size, fit=fit).items() if v}
+    return read(path, load(dataset, root, **how) if dataset and of_others(path) else None, factor)
 
 # %% ../nbs/library/34_given_sets.ipynb #05254914
 def quiet():
@@ -53,8 +63,11 @@ def quiet():
 
 # %% ../nbs/library/34_given_sets.ipynb #7fa4ec39
 def reading(cs:'CondensedSet', dataset:str)->dict:
-    "How the run of a set read its folder of images; nothing for other data"
-    if not (dataset and Path(dataset).is_dir()): return {}
+    "How the run of a set read its images; nothing for data that has a name, if it is another one"
+    from dc_nb.refusals import split_name
+    plain = split_name(dataset)[0] if dataset else None
+    files = plain and (Path(plain).is_dir() or Path(plain).suffix == '.npz')
+    if dataset not in (None, cs.meta.get('data')) and not files: return {}
     known = cs.meta.get('parameters', {})
     return {k:known[k] for k in ('size', 'fit', 'test_share') if k in known}
 
@@ -80,23 +93,29 @@ def read_as(cs:'CondensedSet', where:dict)->dict:
     from dc_nb.experiments import check
     how = reading(cs, where['dataset'])
     checked = check(how, Edc)                                                     # the file is somebody else's
-    return {k:getattr(checked, k) for k in how} | ({'size':where['size']} if where['size'] else {})
+    return {k:getattr(checked, k) for k in how} | {k:where[k] for k in ('size', 'fit') if where.get(k)}
 
 # %% ../nbs/library/34_given_sets.ipynb #8aab8f30
-def maker(cs:'CondensedSet', dataset:str, root:str, size:int, out:str, weights:str, network:tuple=(), **manner):
-    "The run that made the set `cs`, as its card tells; caches in `out`"
+def has_name(data:object)->bool:
+    "Whether a card names data that can be had by this name; some of its classes in brackets"
     from dc_nb.data import datasets
+    from dc_nb.refusals import split_name
+    return isinstance(data, str) and split_name(data)[0] in datasets
+
+def maker(cs:'CondensedSet', where:dict, out:str, weights:str|None=None, network:tuple=(), images:bool=True, **manner):
+    "The run that made the set `cs`, as its card tells, to make its `images` or only its networks; caches in `out`"
     from dc_nb.experiments import families
     from dc_nb.run_commands import checked
     m = cs.meta
     if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')):
         raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
-    if m.get('start'):
+    if images and m.get('start'):
         raise click.ClickException('the images of this set began at another set: it cannot be made again without it')
-    if not dataset and m.get('data') not in datasets:
+    if not (where.get('dataset') or has_name(m.get('data'))):
         raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
     if m.get('weights') and not weights:
         raise click.ClickException('the observers of this set came from files: give their folder with --weights')
-    places = {k:v for k,v in dict(dataset=dataset or m['data'], root=root, size=size, weights=weights).items() if v}
+    asked = {k:where.get(k) for k in ('dataset', 'root', 'size', 'fit')}
+    places = dict(dataset=m.get('data')) | {k:v for k,v in dict(asked, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, **manner, 'out':out})
     return families[m['run']](p)

@@ -15,7 +15,7 @@ import click
 from .cli import main
 from . import evaluate_command                              # registers `evaluate`
 from .arguments import look_up,names_at_hand
-from .given_sets import maker,opened,quiet,read_as,sets_there,source
+from .given_sets import has_name,maker,opened,quiet,read_as,sets_there,source
 from .refusals import shown
 
 # PyTorch is not imported for a type
@@ -102,13 +102,14 @@ def export_(path:str, to:str, observers:str, out:str, first:int, decoded:bool, a
 def observers_of(cs:'CondensedSet', path:str, folder:str, where:dict)->list:
     "Write the observers of the run that left the set at `path`; the files"
     from dc_nb.run_base import write_weights
+    if cs.meta.get('weights'): raise click.ClickException('the observers of this set came from files: use these')
     cache = Path(path).resolve().parents[1]/'cache'
     if not cache.is_dir(): raise click.ClickException(f'{cache} is not there: give the set in the folder of its run')
     with tempfile.TemporaryDirectory() as out:
         (Path(out)/'cache').mkdir()
         # links: what belongs to the run is only read
         for file in cache.glob('network-*.safetensors'): (Path(out)/'cache'/file.name).symlink_to(file)
-        run = maker(cs, where['dataset'], where['root'], where['size'], out, None, stale='keep')
+        run = maker(cs, where, out, images=False, stale='keep')
         names = getattr(run.study, 'observers', ())
         if not names: raise click.ClickException(f"a set of {cs.meta['method']} has no observers")
         gone = [o for o in names if run.store.state(run.network(o)) != 'made']
@@ -152,12 +153,12 @@ def recipe_found(m:dict)->tuple:
 # %% ../nbs/library/19_set_commands.ipynb #550e547c
 def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, network:tuple=()):
     "(whether it is right, or None if it cannot be said; what was looked at) of a set that could be read"
-    from dc_nb.data import datasets,load
+    from dc_nb.data import load
     m = cs.meta
     yield True, f"content     checksum {cs.card['checksum']} over {len(cs)} training images"
     yield recipe_found(m)
     name = where['dataset'] or (m.get('data') if m.get('data') == 'digits' or where['root']
-        and m.get('data') in datasets else None)
+        and has_name(m.get('data')) else None)
     if name:
         data = load(name, where['root'], **read_as(cs, where))
         cs.check(data)
@@ -165,7 +166,7 @@ def findings(cs:'CondensedSet', where:dict, repeat:bool, out:str, weights:str, n
             else None), f"data        {data.name} {data.checksum}, the set was made from {shown(m.get('source'))}"
     else: yield None, 'data        give --dataset to compare, and --root for its folder'
     if repeat:
-        made = maker(cs, where['dataset'], where['root'], where['size'], out, weights, network).again(cs)
+        made = maker(cs, where, out, weights, network).again(cs)
         same,what = compared(cs, made)
         yield same, f'again       {what}'
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import ROOT
-from dc_nb import search
+from dc_nb import trials
 from dc_nb.cli import main
 from dc_nb.data import toy
 from dc_nb.experiments import ParameterError, check
@@ -75,7 +75,7 @@ def test_impossible_parameters_are_refused(words, said):
 
 def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):
     def gone(name): raise ImportError(name)
-    monkeypatch.setattr(search, 'import_module', gone)
+    monkeypatch.setattr(trials, 'import_module', gone)
     with pytest.raises(ImportError, match=r'dc_nb\[search\]'): searched(toy_search(tmp_path))
 
 
