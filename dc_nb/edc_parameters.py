@@ -92,6 +92,10 @@ class Search(Edc):
     home = 'dc_nb.search:SearchRun'
     story = 'recipes of one budget are tried, on images that are held back from training'
     manner = Edc.manner | {'trials', 'finals'}
+    def checked(self):
+        super().checked()
+        if self.finals and self.seed > 2**31-2000: raise ParameterError(f"seed = {self.seed} is not right: "
+            "finals take seeds from 1000 above it, so it must be below 2**31-2000")
     space: text = 'edc'                                 # a name of `spaces`, or MODULE:FUNCTION
     trials: positive = 40                               # in all, those of an earlier call counted
     # of the best trials, measured again at the end over five whole runs of other seeds

@@ -11,6 +11,7 @@ __all__ = ['study_of', 'EdcStages', 'enough_disk', 'EdcRun', 'untrained', 'brief
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from math import ceil
 
 import torch
@@ -23,7 +24,7 @@ from .experiments import ParameterError,families,home,networks
 from .observers import at_chance
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
 from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,numbers,
-    scored,seen,sized,student,subset,weight_file,with_study)
+    scored,seen,sized,student,subset,vacant,weight_file,with_study)
 from .soft_labels import label_bytes
 from .stages import Stage
 from .students import teachers_of
@@ -108,6 +109,8 @@ class EdcRun(EdcStages):
         enough_images(self, self.tiles, 'crops')
         enough_disk(self)
         if p.weights: self.weights = {o:weight_file(home()/p.weights, o) for o in self.study.observers}
+        self.files = *self.warmth, *(f'{o} {sha256(f.read_bytes()).hexdigest()}' for o,f in self.weights.items())
+        vacant(self.folder)                             # which these files name, too
 
     def planned_study(self, p:Edc)->Study:
         return study_of(p, self.train.shape[-1], len(self.train.classes), len(self.train))

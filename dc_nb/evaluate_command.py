@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 from .cli import main
-from .given_sets import foreign,has_name,opened,quiet,reading,sets_there,source
+from .given_sets import foreign,has_name,opened,quiet,reading,sets_there,source,talk_aside
 from .refusals import shown
 
 # PyTorch is not imported for a type
@@ -164,10 +164,11 @@ def evaluate(path:str, as_json:bool, regime:str, seeds:int, alone:bool, other_da
     alone = alone or path.startswith('zoo:') and cs.table is not None and regime in (None, 'stored')
     if alone and (seeds or 1) > 1:
         raise click.UsageError(f'--seeds {seeds}: a file brings the labels of one student; --regime hard takes more')
-    run = judging(cs, regime=regime, seeds=seeds or 3, **given)
-    other_rounding(cs, run)
-    same_images(cs, run, path, other_data)
-    found = dict(set=by_itself(run, cs)) if alone else judged(run, cs, seeds or 3)
+    with talk_aside():
+        run = judging(cs, regime=regime, seeds=seeds or 3, **given)
+        other_rounding(cs, run)
+        same_images(cs, run, path, other_data)
+        found = dict(set=by_itself(run, cs)) if alone else judged(run, cs, seeds or 3)
     if as_json:
         return click.echo(json.dumps({k:dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n, regime=s.regime,
             epochs=s.epochs, bytes=s.bytes) for k,s in found.items()}))

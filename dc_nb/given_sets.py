@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/library/34_given_sets.ipynb #a9e2e313
 import os,sys
 from collections.abc import Callable,Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,11 @@ def opened(path:str, dataset:str|None=None, root:str|None=None, size:int|None=No
 def quiet():
     "No bars where nobody sees them"
     if not sys.stderr.isatty(): os.environ.setdefault('TQDM_DISABLE', '1')
+
+# %% ../nbs/library/34_given_sets.ipynb #821b7ea7
+def talk_aside():
+    "What the library says on the way goes to stderr: stdout is for results"
+    return redirect_stdout(sys.stderr)
 
 # %% ../nbs/library/34_given_sets.ipynb #7fa4ec39
 def reading(cs:'CondensedSet', dataset:str)->dict:

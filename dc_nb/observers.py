@@ -10,7 +10,7 @@ __all__ = ['watched_kinds', 'watched', 'said', 'refuse_unwatched', 'watch', 'as_
 # %% ../nbs/concepts/03_observers.ipynb #09e7b5bd
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass,field
+from dataclasses import dataclass,field,fields
 from os import PathLike
 
 import torch
@@ -220,10 +220,11 @@ def doubt_of(name:str, accuracy:float|None, classes:int)->str:
 
 # %% ../nbs/concepts/03_observers.ipynb #8d654aa4
 def save_observer(obs:Observer, path:str|PathLike, **card):
-    "Write network and targets; `card` adds what the caller wants to remember"
+    "Write network, targets and how these were measured (but for views); `card` adds what the caller wants to remember"
     plain = lambda d: {k:list(m) for k,m in d.items()}
+    how = obs.measured and {f.name:getattr(obs.measured, f.name) for f in fields(obs.measured) if f.name != 'views'}
     save_state(path, dict(net=obs.net.state_dict(), whole=plain(obs.whole), by_class=plain(obs.by_class)),
-        kind='Observer', name=obs.name, accuracy=obs.accuracy, **card)
+        kind='Observer', name=obs.name, accuracy=obs.accuracy, measured=how, **card)
 
 def load_observer(path:str|PathLike, net:nn.Module, device:str='cpu')->Observer:
     "Read what `save_observer` wrote into a network of the same kind"
@@ -231,4 +232,6 @@ def load_observer(path:str|PathLike, net:nn.Module, device:str='cpu')->Observer:
     net.load_state_dict(state['net'])
     read = lambda d: {k:Moments(*m) for k,m in d.items()}
     net = net.to(device).eval().requires_grad_(False)
-    return Observer(net, read(state['whole']), read(state['by_class']), card['name'], card['accuracy'])
+    how = card.get('measured')                              # files from before this was noted have none
+    return Observer(net, read(state['whole']), read(state['by_class']), card['name'], card['accuracy'],
+        how and Statistics(**how))

@@ -86,7 +86,7 @@ def _names(run, folder):
     CondensedSet.load(folder/'names.safetensors')._repr_html_()
     new = not run.folder.exists()
     with aside(run.folder/f'{run.folder.name}.safetensors.probe') as tmp: tmp.write_text(json.dumps(cs.card))
-    (run.folder/f'{run.folder.name}.safetensors.probe').unlink()
+    (run.folder/f'{run.folder.name}.safetensors.probe').unlink(missing_ok=True)
     if new: run.folder.rmdir()
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #66a5e733

@@ -74,6 +74,7 @@ def vacant(folder:Path):
 # %% ../nbs/experiments/23_run_base.ipynb #00caf31b
 class NamedRun(Setup):
     "A run of a `study`, named by all that it depends on"
+    files = ()                                          # what is in the files that it begins with, besides its data
     def settle(self, study:Recipe):
         "Take this study: its networks normalise the images with its constants"
         self.study = study
@@ -89,7 +90,7 @@ class NamedRun(Setup):
     def id(self)->str:
         "Six hex digits that name the run, in its folder, file, row and card"
         said = self.p.model_dump(exclude={*self.p.manner, 'device'})
-        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(said.items())))[:6]
+        return digest(*self.here, self.study.key, *(f'{k}={v}' for k,v in sorted(said.items())), *self.files)[:6]
     @property
     def folder(self)->Path:
         "Where notebook, figures, set and row of this run go"

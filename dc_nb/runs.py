@@ -23,7 +23,7 @@ from .provenance import peak_memory
 from .recipes import named
 from .run_base import (Run,blank,data_of,doubts,early,enough_images,fit_disk,network,noted,read_weights,
     saturated,sized,timed,vacant,weight_file,with_study)
-from .stages import chain,duration,plan
+from .stages import alone,chain,duration,plan
 from dc_nb.students import (carrying,content_of,difference_of,given,labels,numbers,scored,seen,student,subset,
     objective_of)
 
@@ -135,7 +135,7 @@ def plan_table(rows:list)->list:
 # %% ../nbs/experiments/06_runs.ipynb #6e722302
 def point(folder:Path):
     "Let `latest` point to the folder of a run"
-    latest,link = folder.with_name('latest'), folder/'.latest'
+    latest,link = folder.with_name('latest'), folder/f'.latest-{os.getpid()}'
     # somebody's own folder of that name stays
     if not latest.is_symlink() and latest.exists(): return
     # of a killed process
@@ -147,11 +147,12 @@ def point(folder:Path):
 def keep(run:Run, condensed:CondensedSet|None, row:dict)->str:
     "Write set and row into the run's folder, let `latest` point to it; lines that say where things are"
     folder = writable(run.folder)
-    if condensed is not None:
-        condensed.save(folder/f'{folder.name}.safetensors')
-        assert CondensedSet.load(folder/f'{folder.name}.safetensors') == condensed
-    with aside(folder/'row.json') as tmp: tmp.write_text(json.dumps(row, indent=1, allow_nan=False)+'\n')
-    point(folder)
+    with alone(folder/'.keep.lock', f'results of {folder.name}', run.store.say):
+        if condensed is not None:
+            condensed.save(folder/f'{folder.name}.safetensors')
+            assert CondensedSet.load(folder/f'{folder.name}.safetensors') == condensed
+        with aside(folder/'row.json') as tmp: tmp.write_text(json.dumps(row, indent=1, allow_nan=False)+'\n')
+        point(folder)
     return said_of(run, condensed, row)
 
 # %% ../nbs/experiments/06_runs.ipynb #c46aa89e

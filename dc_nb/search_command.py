@@ -7,12 +7,14 @@ __all__ = ['own_parameters', 'not_here', 'search_parameters', 'values_here', 'sp
 
 # %% ../nbs/library/27_search_command.ipynb #f8c5179f
 import json
+from importlib.util import find_spec
 
 import click
 from .arguments import Completed,look_up,names_at_hand,no_slip,pairs_of,remembered,suggestions
-from .checks import validated
+from .checks import ParameterError,validated
 from .cli import main,parameters
 from .edc_parameters import Search
+from .given_sets import talk_aside
 from .run_commands import columns,near
 
 # %% ../nbs/library/27_search_command.ipynb #9f593b34
@@ -37,14 +39,15 @@ def spaces_here(ctx:click.Context|None, param:click.Parameter|None, begun:str)->
 def refused(p:Search):
     "An error for what can be refused without PyTorch"
     p.checked()
+    if find_spec('optuna') is None:
+        raise ParameterError('a search needs the package Optuna: pip install "dc_nb[search]"')
     if ':' not in p.space and (known := names_at_hand()): look_up('search spaces', p.space, known['space'])
     no_slip('edc', p)
 
 # %% ../nbs/library/27_search_command.ipynb #4b80f7c2
-def _told(run, study, as_json):
+def _told(run, study, row, as_json):
     from dc_nb.ablation_runs import ablation_table
-    from dc_nb.search import best_table,kept_row
-    row = kept_row(run, study)
+    from dc_nb.search import best_table
     if as_json: return click.echo(json.dumps(row))
     if 'finals' in row: click.echo(f"{columns(ablation_table(row['finals']))}\n")
     click.echo(f'{columns(best_table(run, study))}\n\nall trials {near(run.folder/"search.json")}')
@@ -64,7 +67,9 @@ def search(space:str, words:tuple, as_json:bool):
     p = dict({k:None if v in ('None', 'null') else v for k,v in given.items()}, space=space)
     refused(validated(p, Search))                                               # a slip is told without PyTorch
     from dc_nb.experiments import check
-    from dc_nb.search import SearchRun,searched
-    run = SearchRun(check(p, Search))
-    study = searched(run, lambda line: click.echo(columns(line), err=True))
-    _told(run, study, as_json)
+    from dc_nb.search import SearchRun,kept_row,searched
+    with talk_aside():
+        run = SearchRun(check(p, Search))
+        study = searched(run, lambda line: click.echo(columns(line), err=True))
+        row = kept_row(run, study)
+    _told(run, study, row, as_json)

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/library/19_set_commands.ipynb #11bf18de
-import json,tempfile
+import json,shutil,sys,tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import click
 from .cli import main
 from . import evaluate_command                              # registers `evaluate`
 from .arguments import look_up,names_at_hand
-from .given_sets import has_name,maker,opened,quiet,read_as,sets_there,source
+from .given_sets import has_name,maker,opened,quiet,read_as,sets_there,source,talk_aside
 from .refusals import shown
 
 # PyTorch is not imported for a type
@@ -59,6 +59,8 @@ def show(paths:tuple, as_json:bool, html:str, **where):
     if html is not None:
         if len(paths) > 1: raise click.UsageError('--html shows one set')
         if not html or Path(html).is_dir(): raise click.UsageError(f'--html {html}: give the name of a file')
+        if Path(html).exists() and Path(html).suffix not in ('.html', '.htm'):
+            raise click.UsageError(f'--html {html}: this file is there and is no page; give another name')
     for i,path in enumerate(paths):
         cs = opened(path, **where)
         if html:
@@ -88,6 +90,8 @@ def format_known(to:str):
 def export_(path:str, to:str, observers:str, out:str, first:int, decoded:bool, as_json:bool, **where):
     "Write a condensed set in another format (reads those of other projects, too), or the observers of its run."
     if not (to or observers): raise click.UsageError("give --to FORMAT or --observers FOLDER")
+    if observers and (to or out or first or decoded):
+        raise click.UsageError('--observers writes networks into its folder: leave out --to, --out, --first, --decoded')
     if to: format_known(to)
     cs = opened(path, **where)
     from dc_nb import formats
@@ -114,7 +118,18 @@ def observers_of(cs:'CondensedSet', path:str, folder:str, where:dict)->list:
         if not names: raise click.ClickException(f"a set of {cs.meta['method']} has no observers")
         gone = [o for o in names if run.store.state(run.network(o)) != 'made']
         if gone: raise click.ClickException(f"{cache} does not hold {', '.join(gone)}: the set was not made there")
-        return [write_weights(run.get(run.network(o))[0], o, folder) for o in names]
+        found = [write_weights(run.get(run.network(o))[0], o, Path(out)/'weights') for o in names]
+        return moved(found, Path(folder))
+
+# %% ../nbs/library/19_set_commands.ipynb #37808db7
+def moved(files:list, folder:Path)->list:
+    "Files in their folder; none is moved where a file of another content has its name"
+    folder.mkdir(parents=True, exist_ok=True)
+    for f in files:
+        there = folder/f.name
+        if there.exists() and there.read_bytes() != f.read_bytes():
+            raise click.ClickException(f'{there} is there already, with other weights: give another folder')
+    return [Path(shutil.move(f, folder/f.name)) for f in files]
 
 # %% ../nbs/library/19_set_commands.ipynb #820ef4c0
 def same_table(mine:'Table', again:'Table')->tuple:
@@ -183,11 +198,11 @@ def verify(path:str, repeat:bool, network:tuple, weights:str, as_json:bool, fact
     """Whether a set is whole, its key belongs to its recipe, the data is the same,
     and (--again) the images come out again."""
     quiet()
-    found = []
+    found,results = [], sys.stdout
     # never in the caches of the run that is verified
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as out, talk_aside():
         for ok,text in findings(opened(path, factor=factor, **where), where, repeat, out, weights, network):
             found.append((ok, *text.split(None, 1)))
-            if not as_json: click.echo(f"{'-' if ok is None else 'ok' if ok else 'NO':<3} {text}")
+            if not as_json: click.echo(f"{'-' if ok is None else 'ok' if ok else 'NO':<3} {text}", results)
     if as_json: click.echo(json.dumps([dict(zip(('right', 'what', 'said'), o)) for o in found]))
     if any(ok is False for ok,*_ in found): raise SystemExit(1)
