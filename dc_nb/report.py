@@ -144,9 +144,9 @@ def score_table(r:dict)->str:
     "The scores of one results row as Markdown"
     theirs,b = printed_for(r), r['bytes']
     size = {f'{k}, kB':f'{b[k]/1000:,.1f}' for k in ('images', 'labels', 'teachers')}
-    def one(name, accuracy, n, labels, published=None, size={}):
+    def one(name, accuracy, n, labels, published=None, size=None):
         return {'set':name, 'accuracy, %':accuracy, 'n':n, 'labels':labels, 'published, %':published,
-            **{k:size.get(k) for k in ('images, kB', 'labels, kB', 'teachers, kB')}}
+            **{k:(size or {}).get(k) for k in ('images, kB', 'labels, kB', 'teachers, kB')}}
     paper = theirs and f'{theirs[0]} ± {theirs[1]}'
     out = [one(k if k == r['method'] else f'{k}, same recipe', percent(s), s['n'], r['regime'],
         paper if k == 'edc' else None, size) for k,s in r['scores'].items()]

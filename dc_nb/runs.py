@@ -66,12 +66,13 @@ def stage_seconds(run:Run)->dict:
 def common_row(run:Run, **more)->dict:
     "What the row of every family says"
     p,s = run.p, run.study
+    begun = {k:Path(v).name for k in ('start', 'weights') if (v := getattr(p, k, None))}
     return dict(run=run.name, id=run.id, scale=scale(run), whole=as_published(run), **more, dataset=run.train.name,
-        data=run.source, ipc=p.ipc, method=p.method, preset=p.preset, student=s.protocol.student,
-        regime=s.protocol.regime, epochs=s.protocol.training.epochs, recipe=s.key, changes=named[p.method].diff(s),
-        seed=p.seed, precision=p.precision,
-        stale=run.store.kept, doubts=doubts(run), seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2),
-        **joined(run))
+        data=run.source, images=len(run.train), side=run.train.shape[-1], **begun, ipc=p.ipc, method=p.method,
+        preset=p.preset, student=s.protocol.student, regime=s.protocol.regime,
+        epochs=s.protocol.training.epochs, recipe=s.key, changes=named[p.method].diff(s), seed=p.seed,
+        precision=p.precision, stale=run.store.kept, doubts=doubts(run),
+        seconds=stage_seconds(run), memory=round(peak_memory(run.device), 2), **joined(run))
 
 # %% ../nbs/experiments/06_runs.ipynb #076257b0
 published_data = dict(cifar10=(10, 32, 50_000), cifar100=(100, 32, 50_000), svhn=(10, 32, 73_257),

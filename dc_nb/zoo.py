@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dc_nb
 from .condensed import CondensedSet
-from .core import aside,nearest
+from .core import nearest
 
 # %% ../nbs/library/21_zoo.ipynb #c9e6e88f
 shelf = Path(dc_nb.__file__).parent/'shelf'

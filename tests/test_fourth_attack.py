@@ -239,3 +239,10 @@ def test_weights_of_another_run_stay(tmp_path):
 @pytest.mark.parametrize('one', [dict(engine='ray'), dict(address='nowhere:1'), dict(plan=True), dict(film='1')])
 def test_condense_refuses_what_it_does_not_do(one):
     with pytest.raises(ParameterError, match='is of a whole run'): condense('digits', 1, **one)
+
+def test_a_row_says_what_it_began_with(tmp_path):
+    made = EdcRun(check(dict(QUICK, out=str(tmp_path/'s')), Edc), data=DATA)
+    made.get(synthesis(made)).save(tmp_path/'start.safetensors')
+    run = EdcRun(check(dict(QUICK, regime='hard', start=str(tmp_path/'start.safetensors'), out=str(tmp_path/'o')), Edc), data=DATA)
+    row = edc_results(run)['row']
+    assert (row['start'], row['side'], row['images'], 'weights' in row) == ('start.safetensors', 8, 48, False)
