@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['label', 'flatness', 'soft_category', 'densification', 'flatness_of_statistics', 'SynthesisRecipe', 'begin', 'Batch',
-           'Synthesis', 'finish', 'synthesize', 'Running', 'Step', 'as_float', 'jpeg75', 'look', 'round8', 'sam',
-           'truncate8', 'warmed']
+           'look_at', 'move', 'one_step', 'start_of', 'run_key', 'Synthesis', 'next_step', 'keep_images',
+           'checkpoint_of', 'go_on_from', 'finish', 'synthesize', 'Running', 'Step', 'as_float', 'jpeg75', 'look',
+           'round8', 'sam', 'truncate8', 'warmed']
 
 # %% ../nbs/concepts/08_synthesis.ipynb #8efbaba2
 from collections.abc import Callable
@@ -133,39 +134,58 @@ class Batch:
 
     @property
     def x(self)->Tensor: return self.z*self.std + self.mean
-
-    @torch.no_grad()
-    def past(self, net, view)->Tensor: return net(view(self.average))
-
-    @torch.no_grad()
-    def past_seen(self, observer, who, view)->dict:
-        return self.look(observer, view(self.average), f'{who}/average')[1]
-
-    def look(self, observer, x, prefix, each=None)->tuple[Tensor,dict]:
+    def look(self, observer:Observer, x:Tensor, prefix:int|str, each:dict|None=None)->tuple[Tensor,dict]:
         return look(observer, x, self.y, self.present, self.recipe.side, self.running, prefix, each)
-
     def step(self, observer:Observer, who:int, view:Callable, generator:torch.Generator)->Tensor:
-        "One step in `observer` (number `who`) under `view`; the unweighted terms"
-        ema_(self.average, self.x, self.recipe.beta)
-        x,each = view(self.x), {} if self.subset else None
-        logits,seen = self.look(observer, x, who, each)
-        past = partial(self.past, observer.net, view), partial(self.past_seen, observer, who, view)
-        step = Step(observer, logits, self.y, self.present, seen, past[0], x, generator, past[1])
-        terms = [f(step) for _,f in self.recipe.terms]
-        total = sum(w*t for (w,_),t in zip(self.recipe.terms, terms))
-        if self.subset: total = total + self.subset.loss(self, step, each, who, view)
-        self.opt.zero_grad()
-        total.backward()
-        self.move()
-        return torch.stack([t.detach().float() for t in terms])
+        return one_step(self, observer, who, view, generator)
 
-    def move(self):
-        "A step of the optimizer, and back to valid pixels; held images stay"
-        held = self.subset.hold(self.z) if self.subset else None
-        self.opt.step()
-        self.sched.step()
-        with torch.no_grad(): self.z.copy_((self.x.clamp(0, 1)-self.mean)/self.std)
-        if self.subset: self.subset.close(self, held)
+# %% ../nbs/concepts/08_synthesis.ipynb #d7134262
+def look_at(batch:Batch, observer:Observer, who:int, view:Callable, generator:torch.Generator)->tuple[Step,dict|None]:
+    "What the terms are told of a look at the batch under `view`; what each image showed, where prefixes are asked for"
+    x,each = view(batch.x), {} if batch.subset else None
+    logits,seen = batch.look(observer, x, who, each)
+    @torch.no_grad()
+    def past(): return observer.net(view(batch.average))
+    @torch.no_grad()
+    def past_seen(): return batch.look(observer, view(batch.average), f'{who}/average')[1]
+    return Step(observer, logits, batch.y, batch.present, seen, past, x, generator, past_seen), each
+
+# %% ../nbs/concepts/08_synthesis.ipynb #f4d4d032
+def move(batch:Batch):
+    "A step of the optimizer, and back to valid pixels; held images stay"
+    held = batch.subset.hold(batch.z) if batch.subset else None
+    batch.opt.step()
+    batch.sched.step()
+    with torch.no_grad(): batch.z.copy_((batch.x.clamp(0, 1)-batch.mean)/batch.std)
+    if batch.subset: batch.subset.close(batch, held)
+
+# %% ../nbs/concepts/08_synthesis.ipynb #21afc246
+def one_step(batch:Batch, observer:Observer, who:int, view:Callable, generator:torch.Generator)->Tensor:
+    "One step in `observer` (number `who`) under `view`; the unweighted terms"
+    ema_(batch.average, batch.x, batch.recipe.beta)
+    step,each = look_at(batch, observer, who, view, generator)
+    terms = [f(step) for _,f in batch.recipe.terms]
+    total = sum(w*t for (w,_),t in zip(batch.recipe.terms, terms))
+    if batch.subset: total = total + batch.subset.loss(batch, step, each, who, view)
+    batch.opt.zero_grad()
+    total.backward()
+    move(batch)
+    return torch.stack([t.detach().float() for t in terms])
+
+# %% ../nbs/concepts/08_synthesis.ipynb #f718ec1b
+def start_of(recipe:SynthesisRecipe, data:ImageSet, observers:list[Observer], ipc:int, seed:int,
+    given:Tensor|CondensedSet|None)->Tensor: # classes x ipc x C x H x W
+    "The images that a run begins with: those of the recipe, of a set that is `given` as far as it goes, or a tensor"
+    if isinstance(given, Tensor): return given
+    rest = begin(recipe, data, observers, ipc, seed)
+    return rest if given is None else warmed(given, rest, data)
+
+def run_key(run:'Synthesis', start:Tensor)->str:
+    "All that the images of a run depend on"
+    nets = [checksum(o.net.state_dict() | o.targets) for o in run.observers]
+    seen = f'{run.data.checksum}-{run.data.mean}-{run.data.std}'
+    begun = checksum(dict(start=start))
+    return f'{run.recipe.key}-{run.seed}-{run.ipc}-{seen}-{begun}-{"-".join(nets)}' + f'-{run.keep}'*bool(run.keep)
 
 # %% ../nbs/concepts/08_synthesis.ipynb #a4d18d20
 class Synthesis:
@@ -183,77 +203,76 @@ class Synthesis:
         if recipe.steps and not observers: raise ValueError("synthesis needs at least one observer")
         refuse_networks(observers)
         refuse_subset(recipe, ipc, len(data.classes), soft_category)
-        self.recipe,self.data,self.observers,self.ipc,self.seed = recipe,data,observers,ipc,seed
-        if not isinstance(start, Tensor):
-            rest = begin(recipe, data, observers, ipc, seed)
-            start = rest if start is None else warmed(start, rest, data)
+        self.recipe,self.data,self.observers,self.ipc,self.seed,self.keep = recipe, data, observers, ipc, seed, keep
+        start = start_of(recipe, data, observers, ipc, seed, start)
         self.shape,self.x = start.shape, start.flatten(0, 1).clone()
         self.y = torch.arange(len(start), device=self.x.device).repeat_interleave(ipc)
         self.parts = torch.arange(len(self.x)).split(recipe.batch or len(self.x))
-        self.part,self.i,self.losses,self.keep,self.history = 0, 0, [], keep, {}
+        self.part,self.i,self.losses,self.history = 0, 0, [], {}
         self.terms = [getattr(f, 'func', f).__name__ for _,f in recipe.terms]
-        nets = [checksum(o.net.state_dict() | o.targets) for o in observers]
-        begun = checksum(dict(start=start))
-        seen = f'{data.checksum}-{data.mean}-{data.std}'
-        self.key = f'{recipe.key}-{seed}-{ipc}-{seen}-{begun}-{"-".join(nets)}' + f'-{keep}'*bool(keep)
+        self.key = run_key(self, start)
         self.open()
 
     @property
     def done(self)->bool: return self.part >= len(self.parts) or not self.recipe.steps
     @property
     def at(self)->int: return self.part*self.recipe.steps + self.i
-
     def open(self):
         "Begin the next batch, if there is one"
-        if not self.done:
-            idx = self.parts[self.part]
-            self.now = Batch(self.x[idx], self.y[idx], self.data, self.recipe, max(1, len(self.observers)))
-
-    def advance(self)->Tensor:
-        "One step, its terms; at the end of a batch its images are kept and the next batch opens"
-        who = self.at % len(self.observers)
-        views = in_progress(self.recipe.views, self.i/self.recipe.steps)
-        view = draw(views, len(self.now.y), stream(self.seed, 'synthesis', self.part, self.i))
-        generator = stream(self.seed, 'terms', self.part, self.i)
-        self.losses.append(self.now.step(self.observers[who], who, view, generator))
-        self.i += 1
-        if self.i in self.keep: self.remember()
-        if self.i == self.recipe.steps:
-            self.x[self.parts[self.part]] = self.now.x.detach().clamp(0, 1)
-            self.part,self.i = self.part+1, 0
-            self.open()
-        return self.losses[-1]
-
-    def remember(self):
-        "Copy the images of this batch; those of later batches are still at their start"
-        film = self.history.setdefault(str(self.i), self.x.view(self.shape).clone())
-        film.flatten(0, 1)[self.parts[self.part]] = self.now.x.detach().clamp(0, 1)
-
-    def state(self)->dict:
-        "Everything that a later step depends on"
-        losses = torch.stack(self.losses) if self.losses else None
-        state = dict(x=self.x, part=self.part, i=self.i, losses=losses, history=self.history)
-        if self.done: return state
-        now = self.now
-        if now.subset: state['subset'] = now.subset.state()
-        return state | dict(z=now.z.detach(), average=now.average, opt=now.opt.state_dict(), epoch=now.sched.last_epoch,
-            running={k:[*v, n] for k,(v,n) in now.running.state.items()})
-
-    def restore(self, state:dict):
-        "Stand where `state` was taken"
-        dev = self.x.device
-        self.x,self.losses = state['x'].to(dev), list(state['losses'].to(dev))
-        self.part,self.i = state['part'], state['i']
-        self.history = {k:v.to(dev) for k,v in state['history'].items()}
-        self.open()
         if self.done: return
-        now = self.now
-        now.z.data.copy_(state['z'])
-        now.average.copy_(state['average'])
-        now.opt.load_state_dict(state['opt'])
-        now.sched.last_epoch = state['epoch']
-        now.running.state = {k:([o.to(dev) for o in v[:-1]], v[-1]) for k,v in state['running'].items()}
-        if now.subset: now.subset.restore(state['subset'], dev)
+        idx = self.parts[self.part]
+        self.now = Batch(self.x[idx], self.y[idx], self.data, self.recipe, max(1, len(self.observers)))
+    def advance(self)->Tensor: return next_step(self)
+    def state(self)->dict: return checkpoint_of(self)
+    def restore(self, state:dict): go_on_from(self, state)
+
+# %% ../nbs/concepts/08_synthesis.ipynb #52d1f517
+def next_step(run:Synthesis)->Tensor:
+    "One step, its terms; at the end of a batch its images are kept and the next batch opens"
+    who = run.at % len(run.observers)
+    views = in_progress(run.recipe.views, run.i/run.recipe.steps)
+    view = draw(views, len(run.now.y), stream(run.seed, 'synthesis', run.part, run.i))
+    generator = stream(run.seed, 'terms', run.part, run.i)
+    run.losses.append(run.now.step(run.observers[who], who, view, generator))
+    run.i += 1
+    if run.i in run.keep: keep_images(run)
+    if run.i == run.recipe.steps:
+        run.x[run.parts[run.part]] = run.now.x.detach().clamp(0, 1)
+        run.part,run.i = run.part+1, 0
+        run.open()
+    return run.losses[-1]
+
+def keep_images(run:Synthesis):
+    "Copy the images of this batch; those of later batches are still at their start"
+    film = run.history.setdefault(str(run.i), run.x.view(run.shape).clone())
+    film.flatten(0, 1)[run.parts[run.part]] = run.now.x.detach().clamp(0, 1)
+
+# %% ../nbs/concepts/08_synthesis.ipynb #b8829952
+def checkpoint_of(run:Synthesis)->dict:
+    "Everything that a later step depends on"
+    losses = torch.stack(run.losses) if run.losses else None
+    state = dict(x=run.x, part=run.part, i=run.i, losses=losses, history=run.history)
+    if run.done: return state
+    now = run.now
+    if now.subset: state['subset'] = now.subset.state()
+    return state | dict(z=now.z.detach(), average=now.average, opt=now.opt.state_dict(), epoch=now.sched.last_epoch,
+        running={k:[*v, n] for k,(v,n) in now.running.state.items()})
+
+def go_on_from(run:Synthesis, state:dict):
+    "Let a run stand where `state` was taken"
+    dev = run.x.device
+    run.x,run.losses = state['x'].to(dev), list(state['losses'].to(dev))
+    run.part,run.i = state['part'], state['i']
+    run.history = {k:v.to(dev) for k,v in state['history'].items()}
+    run.open()
+    if run.done: return
+    now = run.now
+    now.z.data.copy_(state['z'])
+    now.average.copy_(state['average'])
+    now.opt.load_state_dict(state['opt'])
+    now.sched.last_epoch = state['epoch']
+    now.running.state = {k:([o.to(dev) for o in v[:-1]], v[-1]) for k,v in state['running'].items()}
+    if now.subset: now.subset.restore(state['subset'], dev)
 
 # %% ../nbs/concepts/08_synthesis.ipynb #74b51015
 def finish(run:Synthesis)->CondensedSet:
