@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from .core import along,seeded
+from .core import along,exact,seeded
 from .layers import Constants
 from .sets import ImageSet
 from .views import (Change,Drawn,Views,crop,draw,flip,in_progress,narrowing_crop,pad_crop,roll,shuffle_tiles,
@@ -102,7 +102,7 @@ def shift(n:int, generator:Generator, share:float=.125, shared:bool=False)->Chan
 
 # %% ../nbs/library/12_augment.ipynb #7b531d5f
 def _warp(x, theta):
-    grid = F.affine_grid(along(theta, x).expand(len(x), 2, 3), x.shape, align_corners=False)
+    with exact(): grid = F.affine_grid(along(theta, x).expand(len(x), 2, 3), x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode='zeros', align_corners=False)
 
 def _affine(*rows): return torch.stack([torch.stack(r, 1) for r in rows], 1)       # n x 2 x 3

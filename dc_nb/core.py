@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['recipe', 'View', 'Objective', 'RateSchedule', 'Builder', 'Tick', 'spell', 'later', 'Recipe', 'seed_of', 'stream',
-           'seeded', 'ema_', 'along', 'table', 'Diverged', 'all_finite', 'drive', 'Registry', 'UnknownName', 'imported',
-           'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state', 'load_state',
-           'saved_state']
+           'seeded', 'ema_', 'exact', 'along', 'table', 'Diverged', 'all_finite', 'drive', 'Registry', 'UnknownName',
+           'imported', 'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state',
+           'load_state', 'saved_state']
 
 # %% ../nbs/library/01_core.ipynb #21c06eea
 import contextlib,hashlib
@@ -114,6 +114,12 @@ def seeded(seed:int, *names, host:bool=False):
 def ema_(avg:Tensor, new:Tensor, decay:float)->Tensor:
     "Move `avg` in place by `1-decay` of its way to `new` (EDC, Eq. 7)"
     return avg.lerp_(new.detach(), 1-decay)
+
+# %% ../nbs/library/01_core.ipynb #4404b4cb
+@contextlib.contextmanager
+def exact():
+    "Products in the types of their tensors, also where autocast would round them to 16 bits"
+    with torch.autocast('cpu', enabled=False), torch.autocast('cuda', enabled=False): yield
 
 # %% ../nbs/library/01_core.ipynb #8ef08128
 def along(t:Tensor, x:Tensor)->Tensor:

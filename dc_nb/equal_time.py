@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['small_rivals', 'within', 'matched_in', 'judged_alike', 'after_mtt', 'in_seconds', 'whole_runs', 'scores_of',
-           'beside_others', 'side_by_side', 'lines_by_set', 'about']
+           'beside_others', 'side_by_side', 'lines_by_set', 'about', 'equal_time_figure']
 
 # %% ../nbs/experiments/48_equal_time.ipynb #d5685a38
 from os import PathLike
 from collections.abc import Callable,Sequence
 from time import process_time
 
+import matplotlib.pyplot as plt
 from .coresets import random
 from .evaluation import Protocol,Score,evaluate,paired,with_sign
 from .experiments import append_row,rows
@@ -20,6 +21,7 @@ from .matching_recipes import MatchingRecipe
 from .recipes import TrajectoryStudy,matching_sizes,matching_study,trajectory_study
 from .sets import ImageSet
 from .trajectory_matching import match_trajectories
+from matplotlib.figure import Figure
 
 # %% ../nbs/experiments/48_equal_time.ipynb #c2acebc3
 def within(seconds:float, recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int)->tuple:
@@ -123,3 +125,19 @@ def about(row:dict)->str:
     ipc,took = row['scores'][0]['ipc'], f'{s[0]:g} s' if s[0] == s[1] else f'{s[0]:g} to {s[-1]:g} s'
     return (f"{row['scale']}: {row['dataset']}, {ipc} image{'s'*(ipc > 1)} a class, {row['runs']} whole runs, "
         f"{took} of a core for each method, recipe {row['recipe']}, {row['machine']}, commit {row['commit'][:7]}")
+
+# %% ../nbs/experiments/48_equal_time.ipynb #42aa5ef5
+def equal_time_figure(found:Sequence[dict])->Figure:
+    "A panel for each row: every run as a dot, mean and standard deviation as a bar"
+    height = max(len(r['scores']) for r in found)
+    fig,axs = plt.subplots(1, len(found), figsize=(3*len(found), .3*height+1), layout='constrained', squeeze=False)
+    for ax,r in zip(axs[0], found):
+        names = [o['set'] for o in r['scores']][::-1]
+        for i,o in enumerate(r['scores'][::-1]):
+            s,colour = Score(tuple(o['accuracies'])), '.5' if o['set'] == 'random' else 'C0'
+            ax.scatter([100*a for a in s.accuracies], [i]*s.n, s=8, color=colour, alpha=.4, linewidth=0)
+            ax.errorbar(100*s.mean, i, xerr=100*(s.sd or 0), fmt='o', ms=4, color=colour, capsize=2)
+        ipc = r['scores'][0]['ipc']
+        ax.set(yticks=range(len(names)), yticklabels=[k.upper() if k != 'random' else k for k in names],
+            xlabel='accuracy, %', title=f"{r['dataset']}, {ipc} image{'s'*(ipc > 1)} a class")
+    return fig

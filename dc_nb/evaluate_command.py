@@ -82,7 +82,7 @@ def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)
-            for s in range(run.p.seed, run.p.seed+seeds)]
+            for s in range(run.seeds[0], run.seeds[0]+seeds)]
     found = dict(set=scored(run, cs, students(lambda s: given(run, cs), 'set'), nets))
     if own or alone: return found
     rand = run.get(subset(run, cs.ipc, run.p.seed))

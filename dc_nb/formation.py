@@ -35,11 +35,12 @@ def tile(
 def tile_sides(
     side:int, # pixels of the picture
     factor:int, # tiles per side
-    whole:bool=True # False: the last tile is cut off at the picture's side
+    whole:bool=True # False: together they are the picture's side (IDC's and MDC's released codes)
 )->list:
-    "Sides of the tiles in a row: equal ones, rounded up; or (`whole=False`) the last one cut off at the picture's side"
-    one = -(-side//factor)
-    return [one]*(factor-1) + [one if whole else side-one*(factor-1)]
+    "Sides of the tiles in a row: equal ones, rounded up; or (`whole=False`) some of them one pixel smaller"
+    small,more = divmod(side, factor)
+    if whole: return [small+bool(more)]*factor
+    return [small+1]*more + [small]*(factor-more)
 
 # %% ../nbs/concepts/10_formation.ipynb #13c6984e
 def shrink(

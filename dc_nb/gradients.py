@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['distances', 'squared', 'absolute', 'row_cosine', 'convolutions', 'matrices', 'coupled', 'wide', 'prefix_means',
-           'prefix_gradients', 'class_gradients', 'class_means', 'momentum_step']
+           'front', 'prefix_gradients', 'class_gradients', 'class_means', 'momentum_step']
 
 # %% ../nbs/concepts/11_gradients.ipynb #2d50f500
 import torch
@@ -64,6 +64,10 @@ def prefix_means(
     return out
 
 # %% ../nbs/concepts/11_gradients.ipynb #4e2dedf4
+def front(x:Tensor, held:int)->Tensor:
+    "The images, of which the first `held` are constants"
+    return torch.cat([x[:held].detach(), x[held:]]) if held else x
+
 def prefix_gradients(
     net:nn.Module, # `models.create`'s; its `body` is differentiated
     weights:dict, # of `net.body`, by name: those that count
@@ -73,7 +77,7 @@ def prefix_gradients(
     held:int=0 # that many at the front are constants; 0 or one of `cuts`
 )->list: # for each cut: gradients of the mean cross-entropy over x[:cut], as many as `weights`
     "Gradients of prefixes, differentiable in x; each image passes once (both gradients of MDC, Eq. 4)"
-    if coupled(net): return [_gradient(net, weights, x[:c], y[:c], c > held, 'mean') for c in cuts]
+    if coupled(net): return [_gradient(net, weights, front(x, held)[:c], y[:c], c > held, 'mean') for c in cuts]
     parts = zip((0, *cuts), cuts)
     return prefix_means([_gradient(net, weights, x[a:b], y[a:b], b > held, 'sum') for a,b in parts], cuts)
 
@@ -119,7 +123,9 @@ def class_means(
     batched:bool=False # all classes at once
 )->list: # for each cut a list of one tensor, classes x D
     "Mean features of a class's first images (DM)"
-    if coupled(net): return [[torch.stack([wide(feature_maps(net, o[:c])).mean(0) for o in x])] for c in cuts]
+    if coupled(net):
+        x = torch.stack([front(o, held) for o in x])
+        return [[torch.stack([wide(feature_maps(net, o[:c])).mean(0) for o in x])] for c in cuts]
     def added(part, graph):
         with torch.set_grad_enabled(graph): f = wide(feature_maps(net, part.flatten(0, 1)))
         return f.unflatten(0, part.shape[:2]).sum(1)

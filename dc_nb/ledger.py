@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['budget', 'additions', 'only_smaller', 'score_of', 'of_edc', 'varied_in', 'called', 'of_ablations', 'members',
-           'of_mdc', 'of_mtt', 'measured', 'beside', 'combined', 'ledger', 'answers', 'coverage', 'entry', 'as_table',
-           'footnote', 'letters_table', 'letter_step', 'letters_frame', 'letters_figure', 'keep_figure']
+           'of_mdc', 'of_mtt', 'measured', 'beside', 'combined', 'alike', 'ledger', 'answers', 'coverage', 'entry',
+           'as_table', 'footnote', 'letters_table', 'letter_step', 'letters_frame', 'letters_figure', 'keep_figure']
 
 # %% ../nbs/experiments/13_ledger.ipynb #788e03ad
 import re
@@ -58,7 +58,7 @@ def score_of(r:dict, method:str, variant:str|None, s:Recipe, score:dict, random:
     whole = r.get('whole', r['scale'] == 'paper')          # data and weights as published
     paper = whole and s is not None and any(lines_of(p, r['dataset'], ipc, s) for p in ('edc', 'mdc'))
     student = r['student'] if s is None else s.protocol.student
-    where = r['dataset'], ipc, size, method, student, variant, r['regime']
+    where = r['dataset'], ipc, size, method, student, variant, r['regime'] if s is None else s.protocol.regime
     numbers = dict(ours=score['mean'], sd=score['sd'], random=random and random['mean'])
     return dict(zip(_place, where)) | {k:v and 100*v for k,v in numbers.items()} | dict(
         n=score['n'], study=plain_key(s) if paper else None, scale='paper' if paper else 'small run',
@@ -129,8 +129,9 @@ def of_mtt(r:dict)->list:
 def measured(folder:str|PathLike='results')->pd.DataFrame:
     "One line for each score in `edc.jsonl`, `ablations.jsonl`, `mdc.jsonl` and `mtt.jsonl`, in the order of the rows"
     each = dict(ablations=of_ablations, edc=of_edc, mdc=of_mdc, mtt=of_mtt)
-    found = [o for name,f in each.items() for r in rows(home()/folder/f'{name}.jsonl') for o in f(r)]
-    return pd.DataFrame(found, columns=[*_place, 'study', *_ours, 'recipe'])
+    found = [o | dict(row=f'{name} {i}') for name,f in each.items()
+        for i,r in enumerate(rows(home()/folder/f'{name}.jsonl')) for o in f(r)]
+    return pd.DataFrame(found, columns=[*_place, 'study', *_ours, 'recipe', 'row'])
 
 # %% ../nbs/experiments/13_ledger.ipynb #adac0e92
 def beside(places:list, mine:pd.DataFrame)->dict:
@@ -142,7 +143,7 @@ def beside(places:list, mine:pd.DataFrame)->dict:
     cells = {i:(c, setting(c, plain_key(c.study))) for i,c in enumerate(places) if isinstance(c, Cell)}
     scores = {k:by_name[n] for c,k in cells.values() if (n := name(c, c.study.protocol)) in by_name}
     scores |= {setting(o, o.study):o for o in mine[mine.scale == 'paper'].itertuples()}
-    return {i:{k:getattr(scores[key], k) for k in _ours} for i,(_,key) in cells.items() if key in scores}
+    return {i:{k:getattr(scores[key], k) for k in (*_ours, 'row')} for i,(_,key) in cells.items() if key in scores}
 
 def combined(how:str, parts:list)->dict:
     "A 'mean' or a 'difference' of scores, at the smallest scale of its parts"
@@ -150,7 +151,11 @@ def combined(how:str, parts:list)->dict:
     ours = sum(values)/len(values) if how == 'mean' else values[0]-values[1]
     all_of = lambda k: ', '.join(dict.fromkeys(o[k] for o in parts))
     return dict(ours=ours, n=min(o['n'] for o in parts), scale='paper' if scale == {'paper'} else 'small run',
-        machine=all_of('machine'), commit=all_of('commit'))
+        machine=all_of('machine'), commit=all_of('commit'), row=parts[0]['row'])
+
+def alike(parts:list)->bool:
+    "Whether scores may be combined: at the paper's scale, or out of one row, so of one budget"
+    return {o['scale'] for o in parts} == {'paper'} or len({o['row'] for o in parts}) == 1
 
 # %% ../nbs/experiments/13_ledger.ipynb #7fb1f56b
 def ledger(paper:str, folder:str|PathLike='results')->pd.DataFrame:
@@ -160,7 +165,8 @@ def ledger(paper:str, folder:str|PathLike='results')->pd.DataFrame:
     found = beside(places, measured(folder))
     for how in ('mean', 'difference'):                      # of the latter, the parts are means
         todo = {i:c.lines for i,c in enumerate(places) if isinstance(c, Reason) and c.how == how}
-        found |= {i:combined(how, [found[k] for k in ks]) for i,ks in todo.items() if found.keys() >= {*ks}}
+        known = {i:[found[k] for k in ks] for i,ks in todo.items() if found.keys() >= {*ks}}
+        found |= {i:combined(how, parts) for i,parts in known.items() if alike(parts)}
     for k in _ours: t[k] = [found.get(i, {}).get(k) for i in range(len(t))]
     t['gap'],t['why'] = pd.to_numeric(t.ours)-t.value, [c if isinstance(c, Reason) else None for c in places]
     return t

@@ -26,6 +26,7 @@ from .recipes import MatchingStudy,matching_sizes,matching_study
 from .runs import (Run,common_row,difference_of,enough_images,fit_disk,noted,numbers,saturated,sized,
     stage_seconds,student,subset,timed)
 from .stages import Stage,choices,network_roots
+from .students import student_seeds
 
 _all_ = ['Mdc', 'compared', 'drawn']
 
@@ -88,7 +89,7 @@ class MdcRun(Run):
     @property
     def points(self)->tuple: return rounds_kept(self.study.matching.rounds, self.p.curve)
     @property
-    def seeds(self)->range: return range(self.p.seed, self.p.seed+self.p.seeds)
+    def seeds(self)->range: return student_seeds(self.p)
     @cached_property
     def matched(self)->tuple: return trip_stages(self)
     @cached_property

@@ -127,6 +127,8 @@ class Pass:
     advice = "the network's weights or its activations are not finite: train it again, with a lower rate"
     def __init__(self, net:nn.Module, data:ImageSet, recipe:Statistics, seed:int):
         refuse_unwatched(net)
+        empty = [k for k,n in zip(data.classes, data.counts.tolist()) if not n]
+        if empty: raise ValueError(f"{data.name} has no image of the class {empty[0]!r}, so it has no statistics")
         self.net,self.data,self.recipe,self.seed = net.eval().requires_grad_(False), data, recipe, seed
         self.layers,self.sums,self.at = watched(net), Sums(len(data.classes)), 0
         self.parts = torch.arange(len(data)).split(recipe.batch)
@@ -143,8 +145,10 @@ class Pass:
     def advance(self):
         "Add one batch"
         idx = self.parts[self.at]
-        x,y = self.data.take(idx)
+        (x,y),met = self.data.take(idx),set()
         def see(name, f):
+            if name in met: raise ValueError(f"the layer {name} is used twice in a pass; only one use can be watched")
+            met.add(name)
             found = layer_moments(self.layers[name], f, self.recipe.side)
             for stat,m in found.items(): self.sums.add(f'{name}/{stat}', m, y)
         x = draw(self.recipe.views, len(idx), stream(self.seed, 'observe', self.at))(x)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass,replace
 
 import torch
-from .core import Recipe,along
+from .core import Recipe,along,exact
 from .looks import Step,look
 from .moments import Moments,group,pool,spread
 from .sets import ImageSet
@@ -53,7 +53,7 @@ def statistics(
     "Distances of the proper prefixes of a class from its statistics in real data (MDC, Eq. 5, by EDC's Eq. 5)"
     far = [(a-b)**2 for a,b in zip(prefix_moments(glance.moments(x)), glance.target)]
     norms = [v.new_zeros(len(v), len(glance.weights)).index_add_(1, glance.layer, v).sqrt() for v in far]
-    return sum(norms) @ glance.weights
+    with exact(): return sum(norms).to(glance.weights.dtype) @ glance.weights
 
 # %% ../nbs/concepts/20_prefixes.ipynb #af744789
 def first_step(

@@ -38,8 +38,9 @@ def by_significance(
 
 def left_out(x:Tensor, n:int)->float:
     "Share of the energy of N x D images that lies outside of the span of the first `n`"
-    q = torch.linalg.qr(x[:n].double().T)[0]
-    return float((x.double() - x.double() @ q @ q.T).square().sum()/x.double().square().sum())
+    _,s,v = torch.linalg.svd(x[:n].double(), full_matrices=False)
+    v = v[s > 1e-9*s.max()]                                 # images that others span give no direction of their own
+    return float((x.double() - x.double() @ v.T @ v).square().sum()/x.double().square().sum())
 
 # %% ../nbs/concepts/18_slimmable.ipynb #21d05b10
 def ordered(whole:CondensedSet)->CondensedSet:

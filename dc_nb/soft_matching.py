@@ -9,6 +9,7 @@ __all__ = ['Form2', 'gap', 'per_class', 'batch_mixture', 'soft_gap']
 from collections.abc import Callable
 
 import torch
+from .core import exact
 from .moments import Moments,pool
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def per_class(
 
 def batch_mixture(seen:Moments, whole:Moments, class_targets:Moments, weights:Tensor)->Tensor:
     "The released code: the batch as one cloud against the average of its classes' targets"
-    return gap(whole, Moments(*(weights @ t for t in class_targets)))
+    with exact(): return gap(whole, Moments(*(weights.to(t.dtype) @ t for t in class_targets)))
 
 # %% ../nbs/concepts/04_soft_matching.ipynb #79887956
 # (seen, whole, class_targets, weights), as those of `per_class` -> a number

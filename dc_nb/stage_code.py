@@ -18,7 +18,7 @@ from .models import builder,from_timm
 from .provenance import versions
 
 # %% ../nbs/experiments/22_stage_code.ipynb #7db47eb1
-counted = {'seed_of', 'stream', 'seeded', 'ema_'}           # of core; the rest of it keeps and names things
+counted = {'seed_of', 'stream', 'seeded', 'ema_', 'exact'}         # of core; the rest of it keeps and names things
 
 # modules that ask for stages, or write files
 above = ('stages', 'stage_files', 'stage_code', 'progress', 'experiments', 'run_data', 'run_base', 'students', 'runs',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['taught_by', 'subset', 'content_of', 'given', 'teaching', 'teachers_of', 'labels', 'carrying', 'objective_of',
-           'in_place', 'test_time', 'student', 'seen', 'scored', 'numbers', 'difference_of']
+           'in_place', 'test_time', 'student', 'seen', 'scored', 'numbers', 'difference_of', 'student_seeds']
 
 # %% ../nbs/experiments/24_students.ipynb #d38e031d
 import json,os
@@ -21,6 +21,7 @@ from .augment import for_images
 from .core import Damaged,drive,spell
 from .coresets import random
 from .data import CondensedSet
+from .checks import Common
 from .evaluation import Score,Watched,own_labels,own_table,paired,score,fresh_student,training_set
 from .observers import Observer,able
 from .run_base import Run,blank,clock,noted,sound,step_time,timed,with_study
@@ -211,3 +212,8 @@ def difference_of(a:Score, b:Score)->tuple:
     "(mean difference over equal seeds, half of its interval or None)"
     gain,half = paired(a, b)
     return gain, None if isnan(half) else half
+
+# %% ../nbs/experiments/24_students.ipynb #fce4d095
+def student_seeds(p:Common)->range:
+    "Seeds of a run's students; runs of other seeds share none, so that several condensations are independent"
+    return range(10_000*p.seed, 10_000*p.seed+p.seeds)

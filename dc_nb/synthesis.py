@@ -17,7 +17,7 @@ from os import PathLike
 import torch
 import torch.nn.functional as F
 from .augment import crop,draw,flip,in_progress
-from .core import Recipe,checksum,drive,ema_,later,recipe,spell,stream
+from .core import Recipe,checksum,drive,ema_,exact,later,recipe,spell,stream
 from .data import CondensedSet,ImageSet
 from .flatness import flatness_loss
 from .initialization import real,warmed
@@ -74,7 +74,7 @@ def densification(
     for c in step.present:
         x = step.x[step.y == c].flatten(1)
         if len(x) < 2: continue
-        eigen = torch.linalg.eigvalsh((x @ x.T/x.shape[1]).float())
+        with exact(): eigen = torch.linalg.eigvalsh((x @ x.T/x.shape[1]).float())
         target = (eigen/tau).log_softmax(0).detach()
         total = total + F.kl_div(eigen.log_softmax(0), target, reduction='sum', log_target=True)
     return total

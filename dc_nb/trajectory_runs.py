@@ -23,6 +23,7 @@ from .multisize import Multisize
 from .recipes import TrajectoryStudy,trajectory_sizes,trajectory_study
 from .runs import Run,blank,common_row,difference_of,enough_images,fit_disk,numbers,sized,student,timed
 from .stages import Stage,choices,network_roots
+from .students import student_seeds
 from .trajectory_matching import Expert,Trajectories,first_images,packed,trajectory_set
 from .trajectory_parameters import Mtt,asked_sets
 from safetensors import safe_open
@@ -78,7 +79,7 @@ class MttRun(Run):
         roomy(self.out, m.experts*(m.horizon+1)*nets.get(m.network, 0))
 
     @property
-    def seeds(self)->range: return range(self.p.seed, self.p.seed+self.p.seeds)
+    def seeds(self)->range: return student_seeds(self.p)
     @cached_property
     def matched(self)->tuple: return tuple(images(self, k) for k in self.which)
     @cached_property

@@ -14,7 +14,7 @@ from math import cos,pi
 
 import torch
 import torch.nn.functional as F
-from .core import Registry,View,along
+from .core import Registry,View,along,exact
 from .formation import tile,untile
 from torch import Generator,Tensor
 
@@ -68,7 +68,7 @@ def crop(
     return partial(_resample, theta=theta.expand(n, 2, 3))
 
 def _resample(x, theta):
-    grid = F.affine_grid(along(theta, x), x.shape, align_corners=False)
+    with exact(): grid = F.affine_grid(along(theta, x), x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode='border', align_corners=False)
 
 # %% ../nbs/library/31_views.ipynb #ccff6693

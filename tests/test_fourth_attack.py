@@ -246,3 +246,85 @@ def test_a_row_says_what_it_began_with(tmp_path):
     run = EdcRun(check(dict(QUICK, regime='hard', start=str(tmp_path/'start.safetensors'), out=str(tmp_path/'o')), Edc), data=DATA)
     row = edc_results(run)['row']
     assert (row['start'], row['side'], row['images'], 'weights' in row) == ('start.safetensors', 8, 48, False)
+
+
+# --- the numerical core
+
+def test_what_decides_is_not_rounded_by_autocast():
+    from dc_nb import augment,soft_matching,views
+    from dc_nb.moments import Moments
+    g = torch.Generator().manual_seed(0)
+    w = torch.rand(10, generator=g)
+    target = Moments(torch.randn(10, 64, generator=g), torch.rand(10, 64, generator=g))
+    whole = Moments(*((w/w.sum()) @ t for t in target))
+    x = torch.rand(4, 3, 32, 32, generator=g)
+    def all_of():
+        yield soft_matching.batch_mixture(None, whole, target, w/w.sum())
+        for view in (augment.stretch, augment.turn, views.crop):
+            yield view(4, torch.Generator().manual_seed(1))(x)
+    plain = list(all_of())
+    with torch.autocast('cpu', torch.bfloat16): rounded = list(all_of())
+    for a,b in zip(plain, rounded): assert a.equal(b)
+
+def test_distances_of_prefixes_are_not_rounded():
+    from dc_nb.prefixes import Glance,statistics
+    from dc_nb.moments import Moments
+    g = torch.Generator().manual_seed(0)
+    k = 12
+    x = 10*torch.rand(6, 1, 4, 4, generator=g)
+    each = Moments(x.flatten(1)[:, :k], x.flatten(1)[:, :k]**2)
+    glance = Glance(0, x, each, Moments(torch.randn(k, generator=g), torch.rand(k, generator=g)), torch.zeros(k, dtype=torch.long),
+        torch.tensor([3.7]), None)
+    plain = statistics(glance, x)
+    with torch.autocast('cpu', torch.bfloat16): assert statistics(glance, x).equal(plain)
+
+@pytest.mark.parametrize('network', ['resnet10', 'convnet_w32'])
+def test_held_images_have_no_gradient(network):
+    from dc_nb.gradients import class_means,prefix_gradients
+    net = create(network, 3, 32, 3, seed=0)
+    weights = dict(net.body.named_parameters())
+    y = torch.zeros(4, dtype=torch.long)
+    for signal in (lambda x: prefix_gradients(net, weights, x, y, (2, 4), 2), lambda x: class_means(net, weights, x[None], y[None], (2, 4), 2)):
+        x = torch.rand(4, 3, 32, 32).requires_grad_()
+        sum(t.square().sum() for cut in signal(x) for t in cut if t.requires_grad).backward()
+        assert not x.grad[:2].any() and x.grad[2:].any()
+
+def test_runs_of_other_seeds_share_no_student(tmp_path):
+    from dc_nb.matching_parameters import Mdc
+    from dc_nb.matching_runs import MdcRun
+    seeds = [MdcRun(check(dict(seed=s, ipc=2, seeds=3, out=str(tmp_path)), Mdc), data=DATA).seeds for s in range(3)]
+    assert len(set().union(*seeds)) == 9 and list(seeds[0]) == [0, 1, 2]
+
+def test_only_scores_of_one_budget_make_a_mean():
+    from dc_nb.ledger import alike
+    small = [dict(scale='small run', row=k) for k in ('mdc 1', 'mdc 2')]
+    assert not alike(small) and alike(small[:1]*2) and alike([dict(o, scale='paper') for o in small])
+
+def test_a_variant_is_filed_under_its_own_labels():
+    from dc_nb.ledger import score_of
+    from dc_nb.recipes import study
+    r = dict(dataset='cifar10', ipc=10, scale='small run', student='resnet18', regime='live', machine='m', commit='c', recipe='k')
+    score = dict(mean=.5, sd=None, n=1)
+    assert score_of(r, 'gvbsm', '', study('cifar10', 10, 'gvbsm'), score)['regime'] == 'stored'
+
+def test_statistics_that_cannot_be_measured_are_refused():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv,self.norm,self.out = torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 3)
+            self.again = torch.nn.Conv2d(4, 4, 3, padding=1)
+        def forward(self, x):
+            x = self.norm(self.conv(x))
+            return self.out(self.norm(self.again(x)).mean((2, 3)))
+    train = toy(n=4)
+    with pytest.raises(ValueError, match='is used twice'): observe(Twice(), train, Statistics(), 0)
+    few = train.subset((train.y != 1).nonzero()[:, 0])
+    with pytest.raises(ValueError, match='has no image of the class'): observe(create('convnet_d1', 3, 8, 1, seed=0), few, Statistics(), 0)
+
+def test_what_others_span_is_no_direction_of_its_own():
+    from dc_nb.slimmable import left_out
+    x = torch.rand(5, 30, generator=torch.Generator().manual_seed(0))
+    x[1] = x[0]
+    assert left_out(x, 2) == pytest.approx(left_out(x, 1), abs=1e-12)
+    x[1] = 0
+    assert left_out(x, 2) == pytest.approx(left_out(x, 1), abs=1e-12)
