@@ -145,7 +145,7 @@ def same_images(cs:'CondensedSet', run:'Run', path:str, other:bool=False):
 # %% ../nbs/library/36_evaluate_command.ipynb #1eaa9003
 def other_rounding(cs:'CondensedSet', run:'Run'):
     "Say where the run of a set computed in another precision than its students do now"
-    was = foreign(cs.meta.get('parameters', {})).get('precision', 'fp32')
+    was = cs.meta.get('parameters', {}).get('precision', 'fp32')
     if was != run.p.precision:
         click.echo(f"note: the run of this set computed in {shown(was)}, these students learn in {run.p.precision} "
             f"(--precision)", err=True)

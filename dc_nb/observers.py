@@ -127,8 +127,6 @@ class Pass:
     advice = "the network's weights or its activations are not finite: train it again, with a lower rate"
     def __init__(self, net:nn.Module, data:ImageSet, recipe:Statistics, seed:int):
         refuse_unwatched(net)
-        empty = [k for k,n in zip(data.classes, data.counts.tolist()) if not n]
-        if empty: raise ValueError(f"{data.name} has no image of the class {empty[0]!r}, so it has no statistics")
         self.net,self.data,self.recipe,self.seed = net.eval().requires_grad_(False), data, recipe, seed
         self.layers,self.sums,self.at = watched(net), Sums(len(data.classes)), 0
         self.parts = torch.arange(len(data)).split(recipe.batch)
@@ -167,6 +165,8 @@ def observe(
     **about # name, accuracy
 )->Observer:
     "Measure the targets of every watched layer in one pass over `data` (EDC, Eq. 2 and 5)"
+    empty = [k for k,n in zip(data.classes, data.counts.tolist()) if not n]
+    if empty: raise ValueError(f"{data.name} has no image of the class {empty[0]!r}, so it has no statistics")
     run = drive(Pass(net, data, recipe, seed), checkpoint, every, tick)
     found = targets(run.sums, data.counts.to(data.y.device), recipe, run.layers)
     return Observer(net, *found, measured=recipe, **about)
