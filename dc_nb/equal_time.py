@@ -122,7 +122,7 @@ def lines_by_set(row:dict)->list:
 def about(row:dict)->str:
     "What a row was measured with, in a line"
     s = sorted(row['seconds']) if isinstance(row['seconds'], list) else [row['seconds']]*2
-    ipc,took = row['scores'][0]['ipc'], f'{s[0]:g} s' if s[0] == s[1] else f'{s[0]:g} to {s[-1]:g} s'
+    ipc,took = row['scores'][0]['ipc'], f'{s[0]:g} s' if s[0] == s[-1] else f'{s[0]:g} to {s[-1]:g} s'
     return (f"{row['scale']}: {row['dataset']}, {ipc} image{'s'*(ipc > 1)} a class, {row['runs']} whole runs, "
         f"{took} of a core for each method, recipe {row['recipe']}, {row['machine']}, commit {row['commit'][:7]}")
 
@@ -130,14 +130,15 @@ def about(row:dict)->str:
 def equal_time_figure(found:Sequence[dict])->Figure:
     "A panel for each row: every run as a dot, mean and standard deviation as a bar"
     height = max(len(r['scores']) for r in found)
-    fig,axs = plt.subplots(1, len(found), figsize=(3*len(found), .3*height+1), layout='constrained', squeeze=False)
+    fig,axs = plt.subplots(1, len(found), figsize=(3*len(found), .32*height+.9), layout='constrained', squeeze=False)
     for ax,r in zip(axs[0], found):
         names = [o['set'] for o in r['scores']][::-1]
         for i,o in enumerate(r['scores'][::-1]):
             s,colour = Score(tuple(o['accuracies'])), '.5' if o['set'] == 'random' else 'C0'
-            ax.scatter([100*a for a in s.accuracies], [i]*s.n, s=8, color=colour, alpha=.4, linewidth=0)
+            ax.scatter([100*a for a in s.accuracies], [i-.22]*s.n, s=10, color=colour, alpha=.5, linewidth=0)
             ax.errorbar(100*s.mean, i, xerr=100*(s.sd or 0), fmt='o', ms=4, color=colour, capsize=2)
         ipc = r['scores'][0]['ipc']
         ax.set(yticks=range(len(names)), yticklabels=[k.upper() if k != 'random' else k for k in names],
-            xlabel='accuracy, %', title=f"{r['dataset']}, {ipc} image{'s'*(ipc > 1)} a class")
+            xlabel='accuracy, %', ylim=(-.5, len(names)-.5))
+        ax.set_title(f"{r['dataset']}, {ipc} image{'s'*(ipc > 1)} a class", fontsize=9)
     return fig
