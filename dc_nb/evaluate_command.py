@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 from .cli import main
-from .given_sets import foreign,has_name,opened,quiet,reading,sets_there,source,talk_aside
+from .given_sets import foreign,from_files,has_name,opened,quiet,reading,sets_there,source,talk_aside
 from .refusals import shown
 
 # PyTorch is not imported for a type
@@ -65,20 +65,24 @@ def judging(cs:'CondensedSet', dataset:str|None=None, regime:str|None=None, netw
     return make(p, data=parts_for(p, cs))
 
 # %% ../nbs/library/36_evaluate_command.ipynb #5bbbbfc7
+def labelling(run:'Run', cs:'CondensedSet', alone:bool)->tuple:
+    "The stages of the networks that label; refused where they cannot be had. `alone`: without training images"
+    from dc_nb.lone_test_part import no_teachers
+    teachers = () if run.study.protocol.regime == 'hard' else run.teachers
+    if alone and teachers:
+        raise click.ClickException(no_teachers.format(', --alone takes those of the file'*(cs.table is not None)))
+    if teachers and cs.meta.get('weights') and not getattr(run.p, 'weights', None):
+        raise click.ClickException(from_files)
+    return teachers
+
 def judged(run:'Run', cs:'CondensedSet', seeds:int)->dict:
     """Scores of the set and of random images; these need a teacher where the set brings its own soft labels,
     so then there is only one"""
-    from dc_nb.lone_test_part import Absent,no_teachers
+    from dc_nb.lone_test_part import Absent
     from dc_nb.runs import given,scored,student,subset
     from dc_nb.students import teachers_of
-    protocol,alone = run.study.protocol, isinstance(run.train, Absent)
-    own = protocol.regime == 'fixed' and cs.labels is not None
-    teachers = () if own or protocol.regime == 'hard' else run.teachers
-    if alone and teachers:
-        more = ', --alone takes those of the file' if cs.table is not None else ''
-        raise click.ClickException(no_teachers.format(more))
-    if teachers and cs.meta.get('weights') and not getattr(run.p, 'weights', None):
-        raise click.ClickException('the observers of this set came from files: give their folder with --weights')
+    own,alone = run.study.protocol.regime == 'fixed' and cs.labels is not None, isinstance(run.train, Absent)
+    teachers = () if own else labelling(run, cs, alone)
     nets = teachers_of(run) if teachers else []
     def students(images, title):
         return [student(run, (images(s),), s, f'{title}, seed {s}', teachers=teachers)

@@ -102,6 +102,8 @@ def read_as(cs:'CondensedSet', where:dict)->dict:
     return {k:getattr(checked, k) for k in how} | {k:where[k] for k in ('size', 'fit') if where.get(k)}
 
 # %% ../nbs/library/34_given_sets.ipynb #8aab8f30
+from_files = 'the observers of this set came from files: give their folder with --weights'
+
 def has_name(data:object)->bool:
     "Whether a card names data that can be had by this name; some of its classes in brackets"
     from dc_nb.data import datasets
@@ -120,7 +122,7 @@ def maker(cs:'CondensedSet', where:dict, out:str, weights:str|None=None, network
     if not (where.get('dataset') or has_name(m.get('data'))):
         raise click.ClickException('the set was made of data that has no name here: give it with --dataset')
     if m.get('weights') and not weights:
-        raise click.ClickException('the observers of this set came from files: give their folder with --weights')
+        raise click.ClickException(from_files)
     asked = {k:where.get(k) for k in ('dataset', 'root', 'size', 'fit')}
     places = dict(dataset=m.get('data')) | {k:v for k,v in dict(asked, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, **manner, 'out':out})

@@ -15,6 +15,7 @@ from .checks import ParameterError,validated
 from .cli import main,parameters
 from .edc_parameters import Search
 from .given_sets import talk_aside
+from .refusals import needs_optuna
 from .run_commands import columns,near
 
 # %% ../nbs/library/27_search_command.ipynb #9f593b34
@@ -39,8 +40,7 @@ def spaces_here(ctx:click.Context|None, param:click.Parameter|None, begun:str)->
 def refused(p:Search):
     "An error for what can be refused without PyTorch"
     p.checked()
-    if find_spec('optuna') is None:
-        raise ParameterError('a search needs the package Optuna: pip install "dc_nb[search]"')
+    if find_spec('optuna') is None: raise ParameterError(needs_optuna)
     if ':' not in p.space and (known := names_at_hand()): look_up('search spaces', p.space, known['space'])
     no_slip('edc', p)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .core import seed_of
 from .experiments import ParameterError,writable
 from .recipes import Study,named
+from .refusals import needs_optuna
 from .search_spaces import Trial,Trials,Walk,study_at
 from .stage_files import chain,digest
 from filelock import FileLock,Timeout
@@ -25,7 +26,7 @@ if TYPE_CHECKING: from dc_nb.search import SearchRun
 def optuna_here():
     "The package Optuna; `ImportError` that says how to get it"
     try: found = import_module('optuna')
-    except ImportError: raise ImportError("a search needs the package Optuna: pip install \"dc_nb[search]\"") from None
+    except ImportError: raise ImportError(needs_optuna) from None
     found.logging.set_verbosity(found.logging.ERROR)
     return found
 
