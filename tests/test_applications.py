@@ -134,8 +134,7 @@ tiny = dict(slimming=partial(slimming.measure_slimming, ipcs=(1,), ratios=(.9,),
     continual=partial(continual.measure_continual, ipc=1, steps=2, runs=1, updates=3),
     robustness=partial(robustness.measure_robustness, ipc=1, curve=(.05,), most=4, runs=1))
 
-@pytest.fixture
-def hurried(monkeypatch):
+def hurry(patch):
     "Studies of a few steps; with DC_NB_ALL=1 those of the preset"
     if ALL: return
     few = dict(observers=('convnet_d1',), squeeze__epochs=1, synthesis__steps=2)
@@ -143,8 +142,11 @@ def hurried(monkeypatch):
     def both(*of, plan=continual.both_studies):
         edc,idc = plan(*of)
         return edc.but(**few), idc.but(matching__rounds=1)
-    for m in (slimming, robustness): monkeypatch.setattr(m, 'sized_study', one)
-    monkeypatch.setattr(continual, 'both_studies', both)
+    for m in (slimming, robustness): patch.setattr(m, 'sized_study', one)
+    patch.setattr(continual, 'both_studies', both)
+
+@pytest.fixture
+def hurried(monkeypatch): hurry(monkeypatch)
 
 @pytest.mark.parametrize('name', tiny)
 def test_the_row_of_a_tiny_run(name, hurried):

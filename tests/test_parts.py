@@ -10,13 +10,17 @@ import pytest
 
 from conftest import ROOT
 from dc_nb.data import toy
-from test_applications import tiny
+from test_applications import hurry,tiny
 
 RUN = 'import sys; from test_parts import measured; measured(sys.argv[1], sys.argv[2])'
 
-def measured(name, out=None):
+def measured(name, out=None, negative=False):
+    "The row of a tiny measurement"
     data,test = [replace(o, name='digits') for o in (toy(classes=4, n=6), toy(classes=4, n=2, split='test'))]
-    return tiny[name](data, test, out=out)
+    if negative: data = replace(data, x=255-data.x)
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        return tiny[name](data, test, out=out)
 
 def finished(out): return {f:f.stat().st_mtime_ns for f in out.glob('cache/*.safetensors')}
 
@@ -35,8 +39,7 @@ def test_a_killed_measurement_goes_on(name, parts, tmp_path):
     assert row['scores'] == measured(name)['scores']            # and the numbers are those of one process
 
 def test_other_data_share_no_part(tmp_path):
-    data,test = [replace(o, name='digits') for o in (toy(classes=4, n=6), toy(classes=4, n=2, split='test'))]
-    tiny['continual'](data, test, out=tmp_path)
+    measured('continual', tmp_path)
     n = len(finished(tmp_path))
-    tiny['continual'](replace(data, x=255-data.x), test, out=tmp_path)
+    measured('continual', tmp_path, negative=True)
     assert len(finished(tmp_path)) == 2*n
