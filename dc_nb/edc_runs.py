@@ -37,6 +37,7 @@ def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
     "The study that the parameters ask for, on so many images of `side` pixels"
     # some classes of a data set have its recipe
     s = sized_study(split_name(p.dataset)[0], p.ipc, p.method, p.preset, side, classes, images)
+    if p.observers: s = s.but(protocol__labellers=None)                    # who is named here labels, too
     direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs,
         synthesis__steps=p.iterations, synthesis__batch=p.batch,
         protocol__student=p.student, protocol__training__epochs=p.epochs,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['papers', 'data_names', 'method_names', 'network_names', 'kinds', 'unsaid', 'Line', 'lines', 'line_of', 'first_line',
-           'network_of', 'Cell', 'Reason', 'own_cell', 'labelled_by_four', 'varied', 'registering']
+           'network_of', 'Cell', 'Reason', 'own_cell', 'varied', 'registering']
 
 # %% ../nbs/experiments/36_published_lines.ipynb #ac524d36
 import csv,re
@@ -134,14 +134,9 @@ def own_cell(l:Line, method:str|None=None)->Cell:
     "The method's study of the data set, with the printed student"
     method,data,ipc = method or method_names[l.method], data_names[l.dataset], int(l.ipc)
     s = (trajectory_study if method == 'mtt' else study)(data, ipc, method)
-    if data == 'imagenet1k' and method == 'edc': s = labelled_by_four(s)
     return Cell(data, ipc, ipc, method, s.but(protocol__student=network_of(l)))
 
 # %% ../nbs/experiments/36_published_lines.ipynb #63ef8f14
-def labelled_by_four(s:Study)->Study:
-    "EDC, Table 6: on ImageNet-1k five networks guide the synthesis, and all but EfficientNet label"
-    return s.but(protocol__labellers=tuple(o for o in s.observers if 'efficientnet' not in o))
-
 @cache
 def _family(name, s):
     if isinstance(s, Study): return ablations[name](s)

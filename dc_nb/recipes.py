@@ -108,9 +108,9 @@ def imagenet10(study:Study, ipc:int):
 # %% ../nbs/experiments/01_recipes.ipynb #3f6607ef
 @cells
 def imagenet1k(study:Study, ipc:int):
-    "Table 6: as ImageNet-10 with batch 80, AlexNet too, stored labels, 300 epochs of batch 100"
-    # the paper's observers are torchvision's (pass `weights`); its labels do without EfficientNet, here all five label
-    return imagenet10(study, ipc).but(
+    "Table 6: as ImageNet-10 with batch 80, AlexNet too, labels without EfficientNet and stored, 300 epochs of batch 100"
+    label = in_torchvision('resnet18', 'mobilenet_v2', 'shufflenet_v2_x0_5', 'alexnet')    # pass `weights`: torchvision's
+    return imagenet10(study, ipc).but(protocol__labellers=label,
         observers=in_torchvision('resnet18', 'mobilenet_v2', 'efficientnet_b0', 'shufflenet_v2_x0_5', 'alexnet'),
         synthesis__batch=80, protocol__regime='stored', protocol__training__epochs=300, protocol__training__batch=100,
         protocol__training__views=(partial(crop, scale=(.5,1.)), flip, cutmix))
@@ -215,7 +215,7 @@ def paper(study:Study, ipc:int, classes:int=10, images:int|None=None, side:int=3
 def cpu(study:Study, ipc:int, classes:int=10, images:int|None=None, side:int=32):
     "Within an hour on two cores for CIFAR-10, IPC 10: three observers, 2346 steps of each, 240 of the student"
     observers = ('convnet_w128', 'mobilenet_v2', 'convnet_w32') if len(study.observers) > 1 else ('mobilenet_v2',)
-    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 3, 2346, images),
+    return study.but(observers=observers, protocol__labellers=None, squeeze__epochs=_squeezed(study, 3, 2346, images),
         **_shorter(study, ipc, classes, 240, .98, 100))
 
 # %% ../nbs/experiments/01_recipes.ipynb #b8d86aa0
@@ -225,7 +225,7 @@ def small(study:Study, ipc:int, classes:int=10, images:int|None=None, side:int=8
     # one convolution sees enough of a digit of 8 pixels, and too little of larger images
     student = 'convnet_d1' if side <= 8 else 'wrn_16_2'
     observers = ('convnet_d1', 'convnet_d2', 'wrn_16_2') if len(study.observers) > 1 else ('wrn_16_2',)
-    return study.but(observers=observers, squeeze__epochs=_squeezed(study, 8, 150, images),
+    return study.but(observers=observers, protocol__labellers=None, squeeze__epochs=_squeezed(study, 8, 150, images),
         synthesis__steps=min(study.synthesis.steps, 60),
         protocol__student=student, **_shorter(study, ipc, classes, 100, .9, 25))
 

@@ -114,11 +114,14 @@ def test_edc_on_imagenet1k_is_rehearsed_with_the_labels_of_four(tmp_path):
     "Five observers guide the synthesis, four of them label, as in the paper"
     pictures(tmp_path/'images', [f'n{c:08}' for c in range(12)], 8)
     five = named_study('imagenet1k', 10).observers
-    four = [o for o in five if 'efficientnet' not in o]
+    four = tuple(o for o in five if 'efficientnet' not in o)
     run = EdcRun(check(dict(dataset='imagenet1k', root=str(tmp_path/'images'), size=64, ipc=2, preset='paper', ceiling=False,
-        labellers=','.join(four), out=str(tmp_path/'out')), Edc))
-    assert run.study.observers == five and len(five) == 5 and run.study.protocol.labellers == tuple(four) and len(four) == 4
+        out=str(tmp_path/'out')), Edc))
+    assert run.study.observers == five and len(five) == 5 and run.study.protocol.labellers == four and len(four) == 4
     rehearse(run)
+    def told(**p): return study_of(check(dict(dataset='imagenet1k', ipc=2, **p), Edc), 224).protocol.labellers
+    assert told(preset='small') is told(preset='cpu') is told(preset='paper', observers='resnet18') is None
+    assert told(preset='paper', labellers='resnet18') == ('resnet18',)
 
 def test_a_stream_of_many_classes_becomes_a_run(tmp_path):
     "ImageNet-21k-P comes as a stream: rows with numbers, names beside them; the folder is a data set as any other"
