@@ -9,9 +9,9 @@ __all__ = ['strong_crop', 'cells', 'configs', 'sizes', 'parents', 'study', 'with
            'cifar_constants', 'earlier', 'fkd', 'fkd_cutmix', 'gram_densification', 'imagenet_constants', 'in_loops',
            'judged', 'judged_by_mtt', 'match_cifar10', 'match_cifar100', 'match_cpu', 'match_digits',
            'match_imagenet10', 'match_paper', 'match_small', 'match_svhn', 'matching_cells', 'matching_sizes',
-           'matching_study', 'moved', 'moved_once', 'named', 'on_digits', 'one_box', 'one_op', 'own_constants',
-           'prepared', 'rded_batch', 'sgd200', 'siamese', 'smaller', 'trajectory_cpu', 'trajectory_paper',
-           'trajectory_sizes', 'trajectory_small', 'trajectory_study']
+           'matching_study', 'moved', 'moved_once', 'mtt_cell', 'mtt_values', 'named', 'on_digits', 'one_box', 'one_op',
+           'own_constants', 'prepared', 'rded_batch', 'sgd200', 'siamese', 'smaller', 'trajectory_cpu',
+           'trajectory_paper', 'trajectory_sizes', 'trajectory_small', 'trajectory_study']
 
 # %% ../nbs/experiments/01_recipes.ipynb #832ed53a
 from functools import partial
@@ -33,16 +33,17 @@ from .studies import Study,cifar_constants,imagenet_constants,named,own_constant
 from .synthesis import flatness,jpeg75,label,soft_category
 from .train import Training,cosine,smoothing
 from .tuned import edc_tuned
-from .trajectory_recipes import (TrajectoryStudy,as_others,judged_by_mtt,moved_once,on_digits,trajectory_cpu,
-    trajectory_paper,trajectory_sizes,trajectory_small,trajectory_study)
+from .trajectory_recipes import (TrajectoryStudy,as_others,judged_by_mtt,moved_once,mtt_cell,mtt_values,on_digits,
+    trajectory_cpu,trajectory_paper,trajectory_sizes,trajectory_small,trajectory_study)
 from torch import optim
 
 _all_ = ['MatchingStudy', 'Study', 'TrajectoryStudy', 'adamw', 'as_others', 'before_edc', 'bn_statistics',
     'cifar_constants', 'earlier', 'fkd', 'fkd_cutmix', 'gram_densification', 'imagenet_constants', 'in_loops', 'judged',
     'judged_by_mtt', 'match_cifar10', 'match_cifar100', 'match_cpu', 'match_digits', 'match_imagenet10', 'match_paper',
-    'match_small', 'match_svhn', 'matching_cells', 'matching_sizes', 'matching_study', 'moved', 'moved_once', 'named',
-    'on_digits', 'one_box', 'one_op', 'own_constants', 'prepared', 'rded_batch', 'sgd200', 'siamese', 'smaller',
-    'trajectory_cpu', 'trajectory_paper', 'trajectory_sizes', 'trajectory_small', 'trajectory_study']
+    'match_small', 'match_svhn', 'matching_cells', 'matching_sizes', 'matching_study', 'moved', 'moved_once',
+    'mtt_cell', 'mtt_values', 'named', 'on_digits', 'one_box', 'one_op', 'own_constants', 'prepared', 'rded_batch',
+    'sgd200', 'siamese', 'smaller', 'trajectory_cpu', 'trajectory_paper', 'trajectory_sizes',
+    'trajectory_small', 'trajectory_study']
 
 # %% ../nbs/experiments/01_recipes.ipynb #acdb2ff8
 strong_crop = partial(crop, scale=(.08,1.))
@@ -108,8 +109,9 @@ def imagenet10(study:Study, ipc:int):
 # %% ../nbs/experiments/01_recipes.ipynb #3f6607ef
 @cells
 def imagenet1k(study:Study, ipc:int):
-    "Table 6: as ImageNet-10 with batch 80, AlexNet too, labels without EfficientNet and stored, 300 epochs of batch 100"
-    label = in_torchvision('resnet18', 'mobilenet_v2', 'shufflenet_v2_x0_5', 'alexnet')    # pass `weights`: torchvision's
+    "Table 6: as ImageNet-10 with batch 80, AlexNet too, stored labels of four observers, 300 epochs of batch 100"
+    # all but EfficientNet label; the paper's weights are torchvision's (pass `weights`)
+    label = in_torchvision('resnet18', 'mobilenet_v2', 'shufflenet_v2_x0_5', 'alexnet')
     return imagenet10(study, ipc).but(protocol__labellers=label,
         observers=in_torchvision('resnet18', 'mobilenet_v2', 'efficientnet_b0', 'shufflenet_v2_x0_5', 'alexnet'),
         synthesis__batch=80, protocol__regime='stored', protocol__training__epochs=300, protocol__training__batch=100,

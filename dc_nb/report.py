@@ -124,8 +124,8 @@ def equal_bytes(r:dict)->str:
     # an image of every class counts as one
     n = equivalent_ipc(Score((), bytes=r['bytes']), 1, r['bytes']['images']/r['ipc'])
     if n < r['ipc']*1.05: return ''
-    return (f" Images, labels and teachers take the bytes of {n:,.0f} real images a class: "
-        "at equal bytes, so many are the fair rival, or all that there are.")
+    return (f" Images, labels and teachers take the bytes of {n:,.0f} real images a class. "
+        "So the fair rival at equal bytes is that many real images, or all that there are.")
 
 # %% ../nbs/experiments/10_report.ipynb #84dc2aae
 def verdict(r:dict)->str:

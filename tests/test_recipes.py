@@ -77,7 +77,7 @@ families = dict(studies='Study named own_constants cifar_constants imagenet_cons
     earlier_recipes='adamw before_edc bn_statistics earlier fkd fkd_cutmix gram_densification one_box rded_batch sgd200 smaller',
     matching_recipes='MatchingStudy in_loops judged match_cifar10 match_cifar100 match_cpu match_digits match_imagenet10 match_paper match_small '
         'match_svhn matching_cells matching_sizes matching_study moved one_op siamese',
-    trajectory_recipes='TrajectoryStudy as_others judged_by_mtt moved_once on_digits trajectory_cpu trajectory_paper trajectory_sizes '
+    trajectory_recipes='TrajectoryStudy as_others judged_by_mtt moved_once mtt_cell mtt_values on_digits trajectory_cpu trajectory_paper trajectory_sizes '
         'trajectory_small trajectory_study')
 
 @pytest.mark.parametrize('module', families)
