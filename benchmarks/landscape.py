@@ -112,17 +112,19 @@ for seed in range(o.seeds):
 
 style()
 frame = pd.DataFrame(found)
-panels = dict(slice=('(b) test loss', 'position, in norms of the filters'), Hessian=('(c) norm of the Hessian', 'step of the synthesis'),
-    **{'cosine all':('(c) cosine, batch and all originals', 'images in a batch'),
-        'cosine own set':('cosine, batch and its own set', 'images in a batch')})
-fig,axs = plt.subplots(1, 4, figsize=(12, 2.6), layout='constrained')
+panels = dict(slice=('1. test loss (Fig. 2b)', 'position, in norms of the filters'),
+    Hessian=('2. norm of the Hessian (Fig. 2c, top)', 'step of the synthesis'),
+    **{'cosine all':('3. cosine, batch and all originals (Fig. 2c)', 'images in a batch'),
+        'cosine own set':('4. cosine, batch and its own set', 'images in a batch')})
+fig,axs = plt.subplots(1, 4, figsize=(13, 2.6), layout='constrained')
 for ax,(panel,(title,below)) in zip(axs, panels.items()):
     for (line,g),mark in zip(frame[frame.panel == panel].groupby('line', sort=False), ('-', '--', ':')):
         by = g.groupby('x').y
         ax.plot(by.mean().index, by.mean(), mark, marker='o', ms=3, label=line)
         ax.fill_between(by.min().index, by.min(), by.max(), alpha=.15)
     ax.set_title(title, fontsize=9)
-    ax.set(xlabel=below, ylim=(0, 1 if panel.startswith('cosine') else None))
+    if panel == 'slice': ax.set(xlabel=below, yscale='log')
+    else: ax.set(xlabel=below, ylim=(0, 1 if panel.startswith('cosine') else None))
     ax.legend(fontsize=7)
 fig.suptitle(f'small run: {o.dataset}, {o.network}, {o.ipc} images a class, {o.seeds} seeds', fontsize=9)
 stem = f"landscape-{o.dataset}-{o.network.split('/')[-1]}"

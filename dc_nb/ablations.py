@@ -152,7 +152,7 @@ def observers(s:Study)->dict:
     "One observer at a time, and all but one"
     names = s.observers
     only = {f'only {o}':(o,) for o in names}
-    without = {f'without {o}':tuple(n for n in names if n != o) for o in names}
+    without = {f'without {o}':tuple(n for n in names if n != o) for o in names if len(names) > 1}
     return {k:s.but(observers=v) for k,v in (only | without).items()}
 
 @ablations

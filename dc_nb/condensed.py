@@ -138,7 +138,10 @@ class CondensedSet(Dataset):
     @property
     def y(self)->Tensor:
         return torch.arange(self.classes, device=self.x.device).repeat_interleave(self.ipc*self.factor**2)
-    def to(self, device:str|torch.device): return replace(self, **{k:t.to(device) for k,t in self._parts().items()})
+    def to(self, device:str|torch.device):
+        out = replace(self, **{k:t.to(device) for k,t in self._parts().items()})
+        out.origin = self.origin
+        return out
     def _enlarged(self, x, size=None):
         size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
         affordable(4*len(x)*self.factor**2*x.shape[1]*size[0]*size[1], f"{len(x)*self.factor**2} decoded images")

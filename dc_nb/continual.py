@@ -7,7 +7,7 @@ __all__ = ['Fill', 'class_steps', 'memories', 'synthesized', 'matched', 'both_st
            'measure_continual', 'continual_figure', 'continual_summary']
 
 # %% ../nbs/experiments/17_continual.ipynb #2394e7c4
-from collections.abc import Callable,Iterable,Iterator
+from collections.abc import Callable,Iterable,Iterator,Sequence
 from functools import partial
 from math import ceil
 
@@ -64,9 +64,10 @@ def both_studies(images:ImageSet, ipc:int, preset:str='small')->tuple:
     idc = matching_sizes[preset](matching_study(name, ipc, 'idc', side), ipc)
     return sized_study(name, ipc, 'edc', preset, side), idc
 
-def ways(edc:Study, idc:MatchingStudy, keep:Keeper=forget)->dict:
-    "{name: fill}: random real images, and the two loops"
-    return {'random':random, 'EDC':partial(synthesized, study=edc, keep=keep),
+def ways(edc:Study, idc:MatchingStudy, keep:Keeper=forget, others:dict|None=None)->dict:
+    "{name: fill}: random real images, the two loops, and other studies of loop 1 by name"
+    first = {'EDC':edc, **(others or {})}
+    return {'random':random, **{k:partial(synthesized, study=s, keep=keep) for k,s in first.items()},
         'IDC':partial(matched, study=idc, keep=keep)}
 
 # %% ../nbs/experiments/17_continual.ipynb #aeb3ff14
@@ -91,12 +92,12 @@ def step_accuracies(
     return [one(m) for m in memories]
 
 # %% ../nbs/experiments/17_continual.ipynb #e2a16fc6
-def _one_run(images, test, ipc, steps, updates, edc, idc, seed, keep)->dict:
+def _one_run(images, test, ipc, steps, updates, edc, idc, others, seed, keep)->dict:
     "{way: accuracies after every step}"
     parts = class_steps(len(images.classes), steps, seed)
     judge = partial(step_accuracies, test=test, protocol=idc.protocol.but(training__batch=25), updates=updates,
         seed=seed, keep=keep)
-    out = {k:judge(memories(f, images, parts, ipc, seed)) for k,f in ways(edc, idc, keep).items()}
+    out = {k:judge(memories(f, images, parts, ipc, seed)) for k,f in ways(edc, idc, keep, others).items()}
     whole = synthesized(images, ipc, seed, edc, keep)
     out['EDC, all classes at once'] = judge(whole.by_class(*sum(parts[:k+1], ())) for k in range(steps))
     return out | {'all real images':judge(memories(random, images, parts, int(images.counts.min()), seed))}
@@ -109,14 +110,17 @@ def measure_continual(
     steps:int=5, # in which the classes arrive
     runs:int=4, # seeds `seed`, `seed`+1, ...
     updates:int=300, # gradient steps of every student
+    others:Sequence[str]=(), # other methods of loop 1, such as 'sre2l'
     preset:str='small', seed:int=0,
     out:str|None=None # a folder: its parts are kept there, and a measurement that was killed goes on from them
 )->dict: # one row of results
     "Class-incremental learning from memories of real and of condensed images (EDC, Fig. 4, right)"
     edc,idc = both_studies(images, ipc, preset)
-    networks = [*edc.observers, idc.matching.network, idc.protocol.student]
-    keep = Keeper(out, str(images.y.device), code_roots('dc_nb.continual._one_run', networks, edc, idc))
-    found = [_one_run(images, test, ipc, steps, updates, edc, idc, s, keep) for s in range(seed, seed+runs)]
+    more = {k:sized_study(images.name, ipc, k, preset, images.shape[-1]) for k in others}
+    networks = {o for s in (edc, *more.values()) for o in s.observers} | {idc.matching.network, idc.protocol.student}
+    roots = code_roots('dc_nb.continual._one_run', sorted(networks), edc, idc, *more.values())
+    keep = Keeper(out, str(images.y.device), roots)
+    found = [_one_run(images, test, ipc, steps, updates, edc, idc, more, s, keep) for s in range(seed, seed+runs)]
     classes = [sum(map(len, class_steps(len(images.classes), steps, seed)[:k+1])) for k in range(steps)]
     def after(name, k): return mean_sd([o[name][k] for o in found])
     scores = [dict(set=name, classes=c, **after(name, k)) for name in found[0] for k,c in enumerate(classes)]
@@ -128,7 +132,7 @@ def continual_figure(row:dict):
     "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right)"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
     fig,ax = plt.subplots(figsize=(5.5, 3), layout='constrained')
-    for i,(name,mark) in enumerate(zip(names, 'osD^v')):
+    for i,(name,mark) in enumerate(zip(names, 'osD^vPX')):
         mine = [o for o in row['scores'] if o['set'] == name]
         gray = dict(c='gray', ls='--') if name == 'all real images' else {}
         at = [o['classes'] + .12*(i-2) for o in mine]

@@ -13,6 +13,7 @@ import contextlib,hashlib
 from collections.abc import Callable
 from dataclasses import dataclass,field,fields,is_dataclass,replace
 from functools import partial
+from numbers import Number
 from os import PathLike
 from time import monotonic
 from types import MethodType
@@ -46,6 +47,7 @@ def spell(v:object)->str:
             if not (f.metadata.get('later') and getattr(v, f.name) == f.default)}
         return f"{_named(type(v)).rpartition('.')[2]}({', '.join(f'{k}={o}' for k,o in known.items())})"
     if isinstance(v, (tuple, list)): return f"({', '.join(map(spell, v))})"
+    if isinstance(v, Number) and hasattr(v, 'item'): v = v.item()                   # NumPy's, as Python's of its value
     if v is None or isinstance(v, (bool, int, float, str)): return repr(v)
     if callable(v) and '<' not in getattr(v, '__qualname__', '<') and not isinstance(v, MethodType): return _named(v)
     raise TypeError(f"{v!r} cannot be part of a recipe: use a number, a string, a named function or a `partial` of one")

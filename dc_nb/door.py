@@ -125,10 +125,11 @@ class Comparison:
     note: str = '' # what a reader must know
 
     @property
-    def difference(self)->tuple: return paired(self.set, self.random)
+    def difference(self)->tuple|None: return self.random and paired(self.set, self.random)
     @property
     def verdict(self)->str:
         "Whether the difference is more than the luck of the students; that of the one condensation is not in it"
+        if self.random is None: return 'judged alone'
         gain,half = self.difference
         return ('no difference shown' if half != half or abs(gain) <= half
             else f"{'better' if gain > 0 else 'worse'} than random images, for this set")

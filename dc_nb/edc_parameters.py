@@ -8,7 +8,7 @@ __all__ = ['Edc', 'filmed', 'Ablation', 'Sizes', 'Search']
 # %% ../nbs/experiments/44_edc_parameters.ipynb #1e751c52
 from typing import Annotated,Literal
 
-from .checks import Common,ParameterError,evaluated,networks,number,positive,repeats,share,text,whole
+from .checks import Common,ParameterError,evaluated,split_list,number,positive,repeats,share,text,whole
 from pydantic import Field
 
 # %% ../nbs/experiments/44_edc_parameters.ipynb #9900ef9b
@@ -40,10 +40,10 @@ class Edc(Common):
     start: text|None = None
     # comma-separated steps of every batch after which the images are kept, such as '1,20,60'
     film: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
-    def names(self): return networks(self.student)+networks(self.observers)+networks(self.labellers)
+    def names(self): return split_list(self.student)+split_list(self.observers)+split_list(self.labellers)
     def checked(self):
         for k in ('observers', 'labellers', *self.listed):
-            names = networks(getattr(self, k))
+            names = split_list(getattr(self, k))
             if getattr(self, k) is not None and not names:
                 raise ParameterError(f"{k} = {getattr(self, k)!r} is not right: give names with commas between them")
             if len(set(names)) < len(names):
@@ -53,7 +53,7 @@ class Edc(Common):
 # %% ../nbs/experiments/44_edc_parameters.ipynb #1ddb73b9
 def filmed(p:Edc)->tuple:
     "The steps after which images are kept"
-    try: steps = sorted({int(o) for o in networks(p.film)})
+    try: steps = sorted({int(o) for o in split_list(p.film)})
     except ValueError: steps = [0]
     if p.film and (not steps or steps[0] < 1):
         raise ParameterError(f"film = {p.film!r} is not right: give steps from 1, such as '1,20,60'")

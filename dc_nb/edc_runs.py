@@ -20,7 +20,7 @@ from .edc_parameters import Edc,filmed
 from .edc_stages import (NearChance,film_stage,known_classes,made_set,observer,observers,on_the_way,
     start_set,synthesis,warmth)
 from .evaluation import Score,equivalent_ipc,labelled
-from .experiments import ParameterError,families,home,networks
+from .experiments import ParameterError,families,home,split_list
 from .observers import at_chance
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
 from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,numbers,
@@ -38,10 +38,10 @@ def study_of(p:Edc, side:int=32, classes:int=10, images:int|None=None)->Study:
     # some classes of a data set have its recipe
     s = sized_study(split_name(p.dataset)[0], p.ipc, p.method, p.preset, side, classes, images)
     if p.observers: s = s.but(protocol__labellers=None)                    # who is named here labels, too
-    direct = dict(observers=networks(p.observers) or None, squeeze__epochs=p.observer_epochs,
+    direct = dict(observers=split_list(p.observers) or None, squeeze__epochs=p.observer_epochs,
         synthesis__steps=p.iterations, synthesis__batch=p.batch,
         protocol__student=p.student, protocol__training__epochs=p.epochs,
-        protocol__labellers=networks(p.labellers) or None,
+        protocol__labellers=split_list(p.labellers) or None,
         protocol__training__schedule=p.zeta and (smoothing if p.zeta == 2 else partial(smoothing, zeta=p.zeta)))
     s = s.but(**{k:v for k,v in direct.items() if v is not None})
     if p.iterations and not s.synthesis.terms:

@@ -40,7 +40,7 @@ def matched_in(seconds:float, names:Sequence[str], images:ImageSet, ipc:int, see
     return {k:within(seconds, of(k), images, ipc, seed) for k in names}
 
 def judged_alike(sets:dict, images:ImageSet, test:ImageSet, ipc:int, seed:int, protocol:Protocol, seconds:float)->dict:
-    "{name: (accuracy of a student, seconds, rounds)} of these {name: (set, rounds)}, and of random images"
+    "{name: dict(accuracy of a student, seconds, rounds)} of these {name: (set, rounds)}, and of random images"
     sets = sets | dict(random=(random(images, ipc, seed), None))
     return {k:dict(accuracy=evaluate(s, test, protocol, seed).mean, seconds=round(seconds, 1), rounds=n)
         for k,(s,n) in sets.items()}

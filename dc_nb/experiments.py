@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['families', 'has_device', 'methods_of', 'check', 'run_kind', 'roomy', 'append_row', 'rows', 'Common', 'ParameterError',
-           'home', 'networks', 'number', 'of_family', 'plain', 'positive', 'repeats', 'share', 'text', 'validated',
+           'home', 'split_list', 'number', 'of_family', 'plain', 'positive', 'repeats', 'share', 'text', 'validated',
            'whole', 'wording', 'writable']
 
 # %% ../nbs/experiments/05_experiments.ipynb #4bbbabd3
@@ -13,13 +13,13 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from .checks import (Common,ParameterError,home,networks,number,of_family,plain,positive,repeats,share,text,
+from .checks import (Common,ParameterError,home,split_list,number,of_family,plain,positive,repeats,share,text,
     validated,whole,wording,writable)
 from .core import Recipe,Registry,UnknownName,Unwritable
 from .models import builder
 from .recipes import named
 
-_all_ = ['Common', 'ParameterError', 'home', 'networks', 'number', 'of_family', 'plain', 'positive', 'repeats',
+_all_ = ['Common', 'ParameterError', 'home', 'split_list', 'number', 'of_family', 'plain', 'positive', 'repeats',
     'share', 'text', 'validated', 'whole', 'wording', 'writable']
 
 # %% ../nbs/experiments/05_experiments.ipynb #d61834b6

@@ -21,6 +21,7 @@ from torch import Tensor
 from . import zoo
 from .condensed import CondensedSet
 from .core import Registry,Unwritable,aside
+from .files import with_usual_rights
 from .layouts import from_tensors,read_best,read_folder,read_lists,safe_load
 from .readers import assemble,card_of,card_text,read_hf,read_npz,read_png,read_tensors
 from .refusals import there
@@ -155,7 +156,7 @@ def _target(cs, to, path):
     "Where to write: `path`, or a name made of data and images a class; never a place that is taken"
     name = re.sub(r'[^\w.-]+', '_', str(cs.meta.get('data') or 'set'))[:40].strip('.') or 'set'
     path,end = Path(path or f"{name}-ipc{cs.ipc}{_endings[to]}"),_endings[to]
-    fits(to in ('png', 'hf') or path.suffix in (end, '.pth' if to=='torch' else ''),
+    fits(to in ('png', 'hf') or path.suffix in (end, *['.pth']*(to=='torch')),
         f"{path} should end in {end}, or nothing would read it again")
     fits(not os.path.lexists(path), f"{path} is already there: remove it or choose another name")
     return path
@@ -167,7 +168,7 @@ def _write_folder(cs, write, path):
     tmp = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
     try:
         write(cs, tmp)
-        os.chmod(tmp, 0o755)
+        with_usual_rights(tmp)
         os.replace(tmp, path)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 

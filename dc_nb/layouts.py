@@ -166,9 +166,8 @@ def _folders(path, like)->list:
     def label(d):
         m = re.fullmatch(r'(?:new|class)?_?(\d+)', d.name)
         c = known.get(d.name, int(m[1]) if m else len(like.classes))
-        near = nearest(d.name, [*like.classes, *like.ids][:2000])
-        fits(c < len(like.classes), f"{d.name} is no class of {like.name}: {near}")
-        return c
+        if c < len(like.classes): return c
+        raise DataError(f"{d.name} is no class of {like.name}: {nearest(d.name, [*like.classes, *like.ids][:2000])}")
     return sorted((label(d), d) for d in dirs)
 
 # %% ../nbs/library/09_layouts.ipynb #770e5a22

@@ -22,7 +22,7 @@ from .ablations import ablations,mdc_ablations
 from .cells import cell,lines_of,place,plain_key,studies
 from .published_lines import Cell,Reason,kinds,lines
 from .core import Recipe,aside,spell,table
-from .evaluation import Score,paired
+from .evaluation import Score,paired,with_sign
 from .experiments import home,rows
 from .multisize import Multisize
 from .recipes import matching_study,named,sized_study,study,trajectory_study
@@ -245,7 +245,7 @@ def letter_step(r:dict, k:str, before:str)->tuple:
     "(accuracy of letter `k`, difference to `before`) as text; paired over runs, or over the students of a single run"
     a,b = (o and Score(tuple(r['scores'][f'CONFIG {o}']['accuracies'])) for o in (k, before))
     gain = b and paired(*(of_runs(o, r['runs'], r['seeds']) for o in (a, b)))
-    return percent(dict(mean=a.mean, sd=a.sd)), gain and f'{100*gain[0]:+.1f} ± {100*gain[1]:.1f}'
+    return percent(dict(mean=a.mean, sd=a.sd)), gain and with_sign(gain)
 
 # %% ../nbs/experiments/13_ledger.ipynb #467a297d
 def letters_frame(r:dict)->pd.DataFrame:

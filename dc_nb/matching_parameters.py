@@ -9,7 +9,7 @@ __all__ = ['comparable', 'Mdc', 'compared', 'drawn']
 import re
 from typing import Annotated,Literal
 
-from .checks import Common,ParameterError,evaluated,networks,number,positive,repeats,text,whole
+from .checks import Common,ParameterError,evaluated,split_list,number,positive,repeats,text,whole
 from pydantic import Field
 
 # %% ../nbs/experiments/40_matching_parameters.ipynb #dbda573c
@@ -41,7 +41,7 @@ class Mdc(Common):
     curve: Annotated[whole, Field(ge=0, le=100)] = 1    # points of accuracy against time before the end
     draw: text = 'C,MDC'                                # sets whose images are drawn; A1: that of one image a class
     seeds: repeats = 3
-    def names(self): return networks(self.student)+networks(self.network)
+    def names(self): return split_list(self.student)+split_list(self.network)
     def checked(self): evaluated(self), compared(self), drawn(self)
 
 # %% ../nbs/experiments/40_matching_parameters.ipynb #b654e299
@@ -49,7 +49,7 @@ comparable = ('A', 'B', 'C', 'MDC')
 
 def compared(p:Mdc)->tuple:
     "The methods that are condensed"
-    which = tuple(dict.fromkeys(o.upper() for o in networks(p.compare)))
+    which = tuple(dict.fromkeys(o.upper() for o in split_list(p.compare)))
     bad = [o for o in which if o not in comparable]
     if bad or not which:
         raise ParameterError(f"compare = {p.compare!r} is not right: give some of {', '.join(comparable)}")
@@ -58,7 +58,7 @@ def compared(p:Mdc)->tuple:
 # %% ../nbs/experiments/40_matching_parameters.ipynb #8c131234
 def drawn(p:Mdc)->list:
     "[(method, size)] of the sets whose images are drawn"
-    found = [re.fullmatch(r'([A-Z]+?)(\d*)', o.upper()) for o in networks(p.draw)]
+    found = [re.fullmatch(r'([A-Z]+?)(\d*)', o.upper()) for o in split_list(p.draw)]
     out = [m and (m[1], int(m[2] or p.ipc)) for m in found]
     if not out or any(o is None or o[0] not in comparable or not 1 <= o[1] <= p.ipc for o in out):
         raise ParameterError(f"draw = {p.draw!r} is not right: give some of {', '.join(comparable)}, "

@@ -68,7 +68,7 @@ def size_table(r:dict)->str:
 
 # %% ../nbs/experiments/11_matching_report.ipynb #6117b4d6
 def size_verdict(r:dict)->str:
-    "The set that is kept against C and random images, a line for each"
+    "The set that is kept against the one without MDC (C, or MTT) and random images, a line for each"
     of = {k:Score(tuple(v['accuracies'])) for k,v in r['averages'].items()}
     main = r.get('main') or ('MDC' if 'MDC' in of else [k for k in of if k != 'random'][-1])
     def line(k):
@@ -76,7 +76,7 @@ def size_verdict(r:dict)->str:
         what = f'{main} minus {k}: {with_sign((g, None if isnan(half) else half))} points'
         if isnan(half): return f'{what}; one student says nothing about noise'
         return f"{what}, {'no difference shown' if abs(g) <= half else 'better' if g > 0 else 'worse'}"
-    found = [f'- {line(k)}' for k in ('C', 'MDC', 'random') if k in of and k != main]
+    found = [f'- {line(k)}' for k in ('C', 'MTT', 'MDC', 'random') if k in of and k != main]
     luck = 'One condensation of each: the luck of a condensation is not in the interval.'
     head = f'Average over the sizes, paired over students (n={of[main].n}, 95 % interval):'
     return '\n'.join([head, '', *found, '', luck]) if found else ''

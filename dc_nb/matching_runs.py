@@ -144,7 +144,8 @@ def trip_stage(run:MdcRun, names:tuple, matching_of:Callable)->Stage:
     roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take',
         *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"
-    return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=lambda: timed(matching_of()),
+    def probe(name): return timed(matching_of())             # other sets take another time for a step
+    return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=partial(probe, name=title),
         says=tuple(names), bytes=4*len(names)*len(run.train.classes)*p.ipc*run.train.x[:1].numel())
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #06defca0

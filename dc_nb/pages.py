@@ -108,7 +108,7 @@ def card_list(cs:CondensedSet)->str:
 
 # %% ../nbs/library/20_pages.ipynb #c10ccd82
 def start_like(start:Tensor|CondensedSet|None, cs:CondensedSet)->dict:
-    "{'start': images} that stand beside those of the set, {} for none; `ValueError` when they are not as many"
+    "{'start': images} that stand beside those of the set, {} for none; more are cut; `ValueError` for fewer"
     if start is None: return {}
     x,need = start.x if isinstance(start, CondensedSet) else start, f'{cs.classes} x {cs.ipc} x C x H x W'
     if x.dim() != 5 or x.shape[0] != cs.classes or x.shape[1] < cs.ipc:

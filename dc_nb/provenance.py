@@ -59,7 +59,7 @@ def cpu_name()->str:
 def machine(device:str)->str:
     "One line: what the numbers are computed on"
     if torch.device(device).type != 'cuda': return f'{cpu_name()}, {torch.get_num_threads()} threads'
-    return torch.cuda.get_device_name()
+    return torch.cuda.get_device_name(device)
 
 def provenance(device:str='cpu')->dict:
     "Code, versions, machine and day of what this process computes now"
@@ -70,7 +70,7 @@ def provenance(device:str='cpu')->dict:
 # %% ../nbs/library/03_provenance.ipynb #41658d81
 def peak_memory(device:str='cpu')->float:
     "Largest memory of this process so far, in GiB: resident, or allocated on the CUDA device"
-    if torch.device(device).type == 'cuda': return torch.cuda.max_memory_allocated()/2**30
+    if torch.device(device).type == 'cuda': return torch.cuda.max_memory_allocated(device)/2**30
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit/2**30
 

@@ -69,6 +69,7 @@ def _in_order(labels, text, where):
 
 # %% ../nbs/library/23_readers.ipynb #f502a577
 def read_png(path:str|PathLike)->CondensedSet:
+    "A folder of pictures with `labels.csv` and `card.json`, as the format `png` writes it"
     text,notes = _text(path/'card.json'),path/'labels.csv'
     with guard(notes):
         rows = list(csv.DictReader(_text(notes).splitlines()))
@@ -80,7 +81,7 @@ def read_png(path:str|PathLike)->CondensedSet:
 
 # %% ../nbs/library/23_readers.ipynb #8a59cb4b
 def _by_folder(root, card):
-    "Paths below `root` and classes of the pictures; a folder has the name of its class, once with a number before it"
+    "Paths below `root` and classes of the pictures; a folder has its class's name, in older files after a number"
     meta,found = card.get('meta'),sorted(root.glob('*/*.png'))
     classes = meta.get('classes') if isinstance(meta, dict) else None
     folders = {d:c for c,d in enumerate(folder_names(classes or range(len(found))))}
@@ -93,6 +94,7 @@ def _by_folder(root, card):
 
 # %% ../nbs/library/23_readers.ipynb #06856514
 def read_hf(path:str|PathLike)->CondensedSet:
+    "A folder in the layout of Hugging Face's `imagefolder`, with `card.json`, as the format `hf` writes it"
     text,notes,soft = _text(path/'card.json'),path/'train'/'metadata.jsonl',None
     if notes.exists():
         with guard(notes):
@@ -112,6 +114,7 @@ def _claims(path):
     affordable(claimed, f'{path}')
 
 def read_npz(path:str|PathLike)->CondensedSet:
+    "A `.npz` with images, labels and card, as the format `npz` writes it; a label table stays in the file"
     _claims(path)
     with np.load(path, allow_pickle=False) as z:
         there = {'images', 'labels', 'card'} <= set(z.files)

@@ -99,6 +99,7 @@ def _quietly():
         with warnings.catch_warnings(action='ignore'): yield
     finally:
         if before is None: del os.environ['TQDM_DISABLE']
+        else: os.environ['TQDM_DISABLE'] = before
 
 # %% ../nbs/experiments/20_rehearsal.ipynb #c86d0120
 def rehearse(run:Run):

@@ -38,18 +38,23 @@ def _torchattacks():
 # %% ../nbs/experiments/18_robustness.ipynb #8e66419f
 @attacks
 def fgsm(net:nn.Module, eps:float, classes:int, seed:int):
+    "One step along the sign of the gradient (FGSM)"
     return _torchattacks().FGSM(net, eps=eps)
 @attacks
 def pgd(net:nn.Module, eps:float, classes:int, seed:int):
+    "Ten steps of a quarter of `eps`, from a random place (PGD)"
     return _torchattacks().PGD(net, eps=eps, alpha=eps/4, steps=10)
 @attacks
 def vmi(net:nn.Module, eps:float, classes:int, seed:int):
+    "Ten steps with momentum, along gradients averaged over neighbours (VMI-FGSM)"
     return _torchattacks().VMIFGSM(net, eps=eps, alpha=eps/4, steps=10)
 @attacks('jitter')
 def jitter_attack(net:nn.Module, eps:float, classes:int, seed:int):
+    "Ten steps that raise a loss with noise in it (Jitter)"
     return _torchattacks().Jitter(net, eps=eps, alpha=eps/4, steps=10)
 @attacks
 def cw(net:nn.Module, eps:float, classes:int, seed:int):
+    "The smallest change that fools, of 50 steps (Carlini and Wagner); it has no bound `eps`"
     return _torchattacks().CW(net, steps=50)
 
 # %% ../nbs/experiments/18_robustness.ipynb #7b6118bb
@@ -104,8 +109,11 @@ def learned(
     return trained(keep, lambda: fresh_student(protocol, data, seed), train, 'student', *depends, work=steps)
 
 # %% ../nbs/experiments/18_robustness.ipynb #9b961f5a
-def students_on(images:ImageSet, ipc:int, method:str, study:Study, seed:int, keep:Keeper=forget)->dict:
-    "{name: network}: five students of one seed"
+def students_on(
+    images:ImageSet, ipc:int, method:str, study:Study, seed:int, keep:Keeper=forget,
+    others:dict|None=None # {name: study} of other methods of loop 1, each with labels and a student of its own
+)->dict:
+    "{name: network}: students of one seed"
     observers = teachers(study, images, seed, keep)
     condensed,real = set_of(study, images, observers, ipc, seed, keep), random(images, ipc, seed)
     hard = with_regime(study, 'hard').protocol
@@ -116,13 +124,17 @@ def students_on(images:ImageSet, ipc:int, method:str, study:Study, seed:int, kee
     sets = {method.upper():condensed, 'random':real}
     soft = {f'{k}, live labels':learn(s, study.protocol, observers) for k,s in sets.items()}
     plain = {f'{k}, hard labels':learn(s, hard) for k,s in sets.items()}
-    return soft | plain | {'equal bytes, hard labels':learn(random(images, n, seed), hard.but(training__epochs=epochs))}
+    equal = {'equal bytes, hard labels':learn(random(images, n, seed), hard.but(training__epochs=epochs))}
+    def of(s):
+        who = teachers(s, images, seed, keep)
+        return learn(set_of(s, images, who, ipc, seed, keep), s.protocol, who)
+    return soft | {f'{k.upper()}, its own labels':of(s) for k,s in (others or {}).items()} | plain | equal
 
 # %% ../nbs/experiments/18_robustness.ipynb #45aee5a5
-def _one_run(images, test, ipc, eps, curve, method, study, seed, keep)->dict:
+def _one_run(images, test, ipc, eps, curve, method, study, others, seed, keep)->dict:
     "{(student, attack, eps): accuracy}"
     out = {}
-    for name,net in students_on(images, ipc, method, study, seed, keep).items():
+    for name,net in students_on(images, ipc, method, study, seed, keep, others).items():
         def under(attack, e):
             def make(**_): return attacked(net, test, attacks[attack], e, seed)
             return keep(make, 'attack', attack, e, checksum(net.state_dict()), test.checksum, seed)
@@ -139,15 +151,18 @@ def measure_robustness(
     curve:Sequence[float]=(4/255, 8/255, 24/255, 32/255), # of the curve, with pgd
     most:int=200, # test images that are attacked at most, evenly over the test part
     runs:int=3, # whole runs, seeds `seed`, `seed`+1, ...
-    method:str='edc', preset:str='small', seed:int=0,
+    method:str='edc', others:Sequence[str]=(), # what condenses, and other methods of loop 1 beside it
+    preset:str='small', seed:int=0,
     out:str|None=None # a folder: its parts are kept there, and a measurement that was killed goes on from them
 )->dict: # one row of results
     "Attack students of condensed and of real images (EDC, Table 24)"
     study = sized_study(images.name, ipc, method, preset, images.shape[-1])
     some = test.subset(torch.arange(0, len(test), ceil(len(test)/most)))
-    roots = code_roots('dc_nb.robustness._one_run', [*study.observers, study.protocol.student], study)
+    more = {k:sized_study(images.name, ipc, k, preset, images.shape[-1]) for k in others}
+    networks = {o for s in (study, *more.values()) for o in (*s.observers, s.protocol.student)}
+    roots = code_roots('dc_nb.robustness._one_run', sorted(networks), study, *more.values())
     keep = Keeper(out, str(images.y.device), roots)
-    found = [_one_run(images, some, ipc, eps, curve, method, study, s, keep) for s in range(seed, seed+runs)]
+    found = [_one_run(images, some, ipc, eps, curve, method, study, more, s, keep) for s in range(seed, seed+runs)]
     scores = [dict(set=k, attack=a, eps=e, **mean_sd([o[k,a,e] for o in found])) for k,a,e in found[0]]
     return dict(run='robustness', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, method=method,
         preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs, seconds=keep.seconds)
@@ -164,7 +179,7 @@ def robustness_figure(row:dict):
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
     fig,(left,right) = plt.subplots(1, 2, figsize=(8.5, 3), sharey=True, layout='constrained')
     kinds = ['clean', *attacks]
-    for i,(name,mark) in enumerate(zip(names, 'os^vD')):
+    for i,(name,mark) in enumerate(zip(names, 'os^vDP')):
         mine = [o for o in row['scores'] if o['set'] == name]
         curve = sorted((o for o in mine if o['attack'] in ('clean', 'pgd')), key=lambda o: o['eps'])
         table = [next(o for o in mine if o['attack'] == k and o['eps'] in (0., row['eps'])) for k in kinds]

@@ -166,7 +166,7 @@ def blank(run:Run, name:str, seed:int|None=None):
 def read_weights(path:str|PathLike, net:nn.Module):
     "Read a state dict (nothing is unpickled) into `net`; `DataError` for anything else or weights that are not finite"
     try:
-        net.load_state_dict(load_file(path) if path.suffix == '.safetensors'
+        net.load_state_dict(load_file(path) if Path(path).suffix == '.safetensors'
             else torch.load(path, map_location='cpu', weights_only=True))
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as e:
         raise DataError(f"{path} is not a state dict of this network: {' '.join(str(e).split())[:300]}") from None
@@ -226,8 +226,9 @@ def early_epochs(training:Training, file:Path|None=None)->tuple:
 
 # %% ../nbs/experiments/23_run_base.ipynb #e7bcc859
 def clock()->float:
-    "Seconds; a GPU has done by then what it was asked for"
-    if torch.cuda.is_initialized(): torch.cuda.synchronize()
+    "Seconds; the GPUs have done by then what they were asked for"
+    for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+        if torch.cuda.memory_reserved(i): torch.cuda.synchronize(i)              # one that holds nothing is not woken
     return monotonic()
 
 # %% ../nbs/experiments/23_run_base.ipynb #828392be
@@ -242,8 +243,9 @@ def timed(loop:object, steps:int=3, enough:float=.2)->float:
     return (clock()-start)/done if done else start-begin
 
 # %% ../nbs/experiments/23_run_base.ipynb #e457b268
-def step_time(run:Run, name:str, training:Training,
-    data:ImageSet|None=None): return timed(Fit(blank(run, name, 0), data or run.train, training, 0))
+def step_time(run:Run, name:str, training:Training, data:ImageSet|None=None)->float:
+    "Seconds of one training step of a network, on the run's images or others"
+    return timed(Fit(blank(run, name, 0), data or run.train, training, 0))
 
 @lru_cache
 def _weights(name, classes, channels, side)->int:

@@ -62,7 +62,9 @@ def outputs(nb:dict)->list:
     return texts(c for c in code if 'terminal' in c.metadata.get('tags', ())) or texts(code)[-1:]
 
 # %% ../nbs/library/18_run_commands.ipynb #81845d09
-def cells_of(line:str)->list: return [c.strip() for c in line.strip('|').split('|')]
+def cells_of(line:str)->list:
+    "The cells of a line of a table; a bar that was escaped is a bar again"
+    return [c.strip().replace(r'\|', '|') for c in re.split(r'(?<!\\)\|', line.strip()[1:-1])]
 
 def rows_of(text:str)->list:
     "The rows of a table of Markdown, as dicts"
@@ -73,7 +75,7 @@ def columns(text:str)->str:
     "Markdown with its tables in columns, without its stars and ticks"
     out,rows = [], []
     for line in [*re.sub(r'[*`]', '', text).splitlines(), None]:
-        if line and line.startswith('|'): rows += [cells_of(line)]*('---' not in line)
+        if line and line.startswith('|'): rows += [cells_of(line)]*(not re.fullmatch(r'[|\s:-]+', line))
         else:
             width = [max(map(len, c)) for c in zip(*rows)]
             out += ['  '.join(v.ljust(w) for v,w in zip(r, width)).rstrip() for r in rows]

@@ -37,7 +37,7 @@ def as_bytes(x:Tensor)->Tensor:
 # %% ../nbs/library/05_sets.ipynb #1dfd9a30
 def channel_stats(
     x:Tensor, # N x C x H x W images, or `ImageFiles`
-    most:int=50_000 # so many, evenly spaced
+    most:int=50_000 # no more than so many, evenly spaced
 )->tuple[list,list]:
     "Mean and standard deviation of each channel in [0,1] units, in float64, a few megabytes at a time"
     rows = torch.arange(0, len(x), -(-len(x)//most))
@@ -73,9 +73,9 @@ def class_numbers(which:list, names:list, ids:list, source:str)->list[int]:
         fits(same < 2, f"{source} has {same} classes called {c!r}: choose by number{' or id' if ids else ''}")
         if isinstance(c, str): n = names.index(c) if c in names else ids.index(c) if c in ids else -1
         else: n = int(c)
+        if 0 <= n < len(names): return n
         near = nearest(c, [*names, *ids]) if isinstance(c, str) else f"choose 0..{len(names)-1}"
-        fits(0 <= n < len(names), f"{source} has no class {c!r}: {near}")
-        return n
+        raise DataError(f"{source} has no class {c!r}: {near}")
     cs = [one(c) for c in which]
     fits(cs and len(set(cs))==len(cs), f"{source}: {list(which)} must be at least one class, none of them twice")
     return cs
@@ -251,7 +251,9 @@ def from_arrays(
     "An `ImageSet` of all images and all labels; the options are those of `from_pairs`"
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     fits(len(images)==len(labels), f"{name}: {len(images)} images and {len(labels)} labels; each image needs one")
-    if labels.dtype.kind in 'US':
+    if labels.dtype.kind == 'O' and all(isinstance(o, str) for o in labels.flat): labels = labels.astype(str)  # pandas
+    if labels.dtype.kind == 'S': labels = np.char.decode(labels)
+    if labels.dtype.kind == 'U':
         classes = list(classes or sorted(set(labels.tolist()))) if like is None else list(like.classes)
         labels = _numbered(labels.tolist(), classes, name)
     if not hasattr(images, 'shape'):

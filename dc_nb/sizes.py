@@ -21,7 +21,7 @@ from .coresets import confidence,herding,k_center
 from .edc_parameters import Sizes
 from .edc_runs import EdcRun,brief_study,observer,synthesis
 from .evaluation import Score,paired,fresh_student,training_set
-from .experiments import families,networks
+from .experiments import families,split_list
 from .recipes import named,with_regime
 from .runs import common_row,numbers,student,with_study
 from .sets import ImageSet,as_bytes
@@ -55,7 +55,7 @@ every.update(dict.fromkeys(
 
 def asked_rows(p)->list:
     "The rows of the comparison: always with `dedicated`, which the others are compared with"
-    asked = networks(p.rivals) or every
+    asked = split_list(p.rivals) or every
     can = [o for o in every if o != 'edc_multisize' or p.ipc > 1]
     return [o for o in can if o in asked or o == 'dedicated']
 

@@ -107,7 +107,7 @@ class Checked(Files):
 
     def serves(self, stage:Stage, why:str|None)->bool:
         "Whether a file is used for all that `why` says"
-        return why is None or self.stale == 'keep' and why != 'missing' and 'damaged' not in why
+        return why is None or self.stale == 'keep' and why != 'missing' and not why.startswith('damaged (')
 
 # %% ../nbs/experiments/46_stage_files.ipynb #7073384a
 class States(Checked):
@@ -125,7 +125,7 @@ class States(Checked):
             return 'begun' if begun else 'missing'
         if any(self.state(n) != 'made' for n in stage.needs): return 'missing'
         why = self.why(stage)
-        return 'made' if self.serves(stage, why) else 'damaged' if 'damaged' in why else 'changed'
+        return 'made' if self.serves(stage, why) else 'damaged' if why.startswith('damaged (') else 'changed'
 
 # %% ../nbs/experiments/46_stage_files.ipynb #5a77fc1b
 class Values(States):

@@ -206,7 +206,9 @@ def scored(run:Run, images:CondensedSet, stages:list, nets:Sequence=())->Score:
     "The accuracies of students, with what it takes to train one"
     return score(images, [run.get(s) for s in stages], run.study.protocol, nets)
 
-def numbers(s:Score)->dict: return dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n)
+def numbers(s:Score)->dict:
+    "A score as a row of results has it"
+    return dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n)
 
 def difference_of(a:Score, b:Score)->tuple:
     "(mean difference over equal seeds, half of its interval or None)"

@@ -8,7 +8,7 @@ __all__ = ['Mtt', 'asked_sets']
 # %% ../nbs/experiments/45_trajectory_parameters.ipynb #d94ba849
 from typing import Annotated
 
-from .checks import Common,ParameterError,evaluated,networks,number,positive,repeats,text
+from .checks import Common,ParameterError,evaluated,split_list,number,positive,repeats,text
 from pydantic import Field
 
 # %% ../nbs/experiments/45_trajectory_parameters.ipynb #2f1ca8a7
@@ -33,13 +33,13 @@ class Mtt(Common):
     step_rate: Annotated[number, Field(ge=0)]|None = None   # at which the step size learns; 0: it stays
     period: positive|None = None                        # rounds between two choices of MDC's most learnable subset
     seeds: repeats = 3
-    def names(self): return networks(self.student)+networks(self.network)
+    def names(self): return split_list(self.student)+split_list(self.network)
     def checked(self): evaluated(self), asked_sets(self)
 
 # %% ../nbs/experiments/45_trajectory_parameters.ipynb #eae43bd8
 def asked_sets(p:Mtt)->tuple:
     "What is condensed"
-    which = tuple(dict.fromkeys(o.upper() for o in networks(p.compare)))
+    which = tuple(dict.fromkeys(o.upper() for o in split_list(p.compare)))
     bad = [o for o in which if o not in ('MTT', 'MDC')]
     if bad or not which: raise ParameterError(f"compare = {p.compare!r} is not right: give MTT, MDC, or both")
     if 'MDC' in which and p.ipc < 2: raise ParameterError(f"ipc = {p.ipc} is not right: MDC needs 2 images a class")

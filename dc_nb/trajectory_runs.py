@@ -88,8 +88,8 @@ class MttRun(Run):
     def results(self)->dict: return trajectory_results(self)
     def told(self, row:dict)->list:
         "Its row in tables and words"
-        from dc_nb.matching_report import size_table,with_sign
-        return [size_table(row), *map(with_sign, row['gains'].values())]
+        from dc_nb.matching_report import size_table,size_verdict
+        return [size_table(row), size_verdict(row)]
     def brief(self, network:str, kinds:dict|None=None):
         "Become a run of two iterations behind one expert of one epoch, in the stand-in `network`"
         self.p = self.p.model_copy(update=dict(sizes=None, period=1))
