@@ -184,12 +184,13 @@ def answers(t:pd.DataFrame)->list:
 # %% ../nbs/experiments/13_ledger.ipynb #9e42de99
 def coverage(t:pd.DataFrame)->str:
     "One line: how many published numbers were run, could be run, and cannot"
-    n = Counter(answers(t))
-    no = {k:n[k] for k in kinds if n[k] or k == 'method not built'}
+    n,other = Counter(answers(t)), 'not an accuracy of a student'
+    no = {k:n[k] for k in kinds if k != other and (n[k] or k == 'method not built')}
     impossible = ', '.join(f'{k} {v}' for k,v in no.items())
     return (f"{len(t)} published numbers in {t.table.nunique()} tables and figures: "
         f"{n['run at paper scale']} run at paper scale, {n['run small']} run small, "
         f"{n['expressible']} expressible (a recipe and no row yet), "
+        f"{n[other]} other than accuracies (distances, counts, seconds, memory: a run notes its own), "
         f"{sum(no.values())} impossible here ({impossible})")
 
 # %% ../nbs/experiments/13_ledger.ipynb #6c568554

@@ -8,12 +8,14 @@ __all__ = ['by_significance', 'left_out', 'ordered', 'training_images', 'slim', 
 # %% ../nbs/concepts/18_slimmable.ipynb #2aa51bc1
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from time import process_time
 
 import torch
 from .condensed import CondensedSet
 from .evaluation import Score,evaluate,paired,with_sign
 from .gradient_matching import Matching,matched_set,match_gradients,ride
+from .keeper import whole_runs
 from .matched_images import Images,MatchingRecipe
 from .matching_recipes import MatchingStudy
 from .multisize import Multisize,together
@@ -101,14 +103,16 @@ def six_ways(recipe:MatchingRecipe, images:ImageSet, ipc:int, seed:int, sizes:Se
 
 # %% ../nbs/concepts/18_slimmable.ipynb #4324dfa6
 def measure_ways(study:MatchingStudy, images:ImageSet, test:ImageSet, ipc:int, sizes:Sequence[int], runs:int,
-    seed:int=0)->dict:
-    "A row of `runs` whole condensations (seeds `seed`, `seed`+1, ...): accuracies of every way and size"
-    def one(s):
-        ways,seconds = six_ways(study.matching.but(extra=None), images, ipc, s, sizes)
-        right = {k:{n:evaluate(by[n], test, study.protocol, s).mean for n in sizes} for k,by in ways.items()}
-        return right, seconds
-    found = [one(s) for s in range(seed, seed+runs)]
-    scores = [dict(set=k, size=n, accuracies=[right[k][n] for right,_ in found]) for k in found[0][0] for n in sizes]
+    seed:int=0, kept:str|PathLike|None=None)->dict:
+    "A row of `runs` whole condensations (seeds `seed`, `seed`+1, ...; those that are done are in the file `kept`)"
+    def one(i):
+        ways,seconds = six_ways(study.matching.but(extra=None), images, ipc, seed+i, sizes)
+        right = {k:[evaluate(by[n], test, study.protocol, seed+i).mean for n in sizes] for k,by in ways.items()}
+        return [right, seconds]
+    where = dict(recipe=study.key, data=images.checksum, test=test.checksum, ipc=ipc, sizes=list(sizes), seed=seed)
+    found = whole_runs(one, runs, where, kept)
+    scores = [dict(set=k, size=n, accuracies=[right[k][i] for right,_ in found])
+        for k in found[0][0] for i,n in enumerate(sizes)]
     took = {k:[round(s[k], 1) for _,s in found] for k in found[0][1]}
     return dict(run='slimmable', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc,
         sizes=list(sizes), recipe=study.key, rounds=study.matching.rounds, runs=runs, scores=scores, seconds=took)
