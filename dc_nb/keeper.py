@@ -7,6 +7,7 @@ __all__ = ['forget', 'Keeper', 'code_roots', 'identity', 'trained', 'observed', 
 
 # %% ../nbs/experiments/30_keeper.ipynb #3972d4e7
 import torch
+from copy import copy
 from os import PathLike
 from collections.abc import Callable,Iterable
 from math import ceil
@@ -34,6 +35,13 @@ class Keeper:
         def kept(job): job.save(make(checkpoint=job.part, every=job.every, tick=job.tick))
         what = *depends, str(self.store.device)
         return self.store.get(Stage(kind, f'{kind} {depends[0]}', what, kept, work=work, roots=self.roots))
+
+    def of(self, *roots)->'Keeper':
+        "The same folder for parts that run this code alone: other measurements may ask for them, too"
+        if not self.store: return self
+        other = copy(self)
+        other.roots = roots
+        return other
 
     @property
     def seconds(self)->float:

@@ -6,9 +6,12 @@
 __all__ = ['round8', 'truncate8', 'as_float', 'jpeg75']
 
 # %% ../nbs/library/35_pixels.ipynb #9662b593
+from io import BytesIO
+
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.io import decode_jpeg,encode_jpeg
+from torchvision.transforms.functional import pil_to_tensor,to_pil_image
 
 # %% ../nbs/library/35_pixels.ipynb #1bf537d3
 def round8(x:Tensor)->Tensor:
@@ -25,5 +28,7 @@ def as_float(x:Tensor)->Tensor:
 
 def jpeg75(x:Tensor)->Tensor:
     "Through a JPEG of quality 75, after truncation"
-    flat = truncate8(x).flatten(0, -4).cpu()
-    return torch.stack([decode_jpeg(encode_jpeg(o, quality=75)) for o in flat]).view(x.shape)
+    def one(o):
+        to_pil_image(o).save(file := BytesIO(), 'JPEG', quality=75)
+        return pil_to_tensor(Image.open(file))
+    return torch.stack([one(o) for o in truncate8(x).flatten(0, -4).cpu()]).view(x.shape)

@@ -133,8 +133,9 @@ def teachers(study:Study, images:ImageSet, seed:int, keep:Keeper=forget)->list:
         def blank():
             net = create(name, len(images.classes), h, c, images.mean, images.std, seed=seed)
             return net.to(images.y.device)
-        net = trained(keep, blank, learn, 'network', name, study.squeeze.key, identity(images), seed, work=steps)
-        return observed(keep, net, images, study.statistics, seed, name)
+        part = keep.of(*code_roots('dc_nb.slimming.teachers', [name], study.squeeze, study.statistics))
+        net = trained(part, blank, learn, 'network', name, study.squeeze.key, identity(images), seed, work=steps)
+        return observed(part, net, images, study.statistics, seed, name)
     return [one(o) for o in study.observers]
 
 # %% ../nbs/experiments/16_slimming.ipynb #2ddf7f9f
@@ -143,7 +144,8 @@ def set_of(study:Study, images:ImageSet, observers:list, ipc:int, seed:int, keep
     s = study.synthesis
     steps = s.steps*(ceil(len(images.classes)*ipc/s.batch) if s.batch else 1)
     def make(**how): return synthesize(s, images, observers, ipc, seed, **how)
-    return kept_set(keep, make, study.key, identity(images), ipc, seed, work=steps)
+    part = keep.of(*code_roots('dc_nb.slimming.set_of', study.observers, s))
+    return kept_set(part, make, study.key, identity(images), ipc, seed, work=steps)
 
 # %% ../nbs/experiments/16_slimming.ipynb #49c1803a
 def made_by(study:Study, images:ImageSet, ipc:int, seed:int, keep:Keeper=forget)->CondensedSet:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -43,3 +44,13 @@ def test_other_data_share_no_part(tmp_path):
     n = len(finished(tmp_path))
     measured('continual', tmp_path, negative=True)
     assert len(finished(tmp_path)) == 2*n
+
+def test_measurements_share_a_folder(tmp_path):
+    "Observers and sets of one are those of another, and nothing is made again"
+    measured('continual', tmp_path/'alone')
+    with warnings.catch_warnings(action='error'):
+        measured('robustness', tmp_path/'both')
+        before = finished(tmp_path/'both')
+        measured('continual', tmp_path/'both')
+    after = finished(tmp_path/'both')
+    assert before.items() <= after.items() and len(after) < len(before) + len(finished(tmp_path/'alone'))
