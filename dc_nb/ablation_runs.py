@@ -17,9 +17,10 @@ from .ablations import ablations,variants_of
 from .core import table
 from .edc_parameters import Ablation
 from .edc_runs import EdcRun,brief_study,synthesis
-from .evaluation import Score,paired,score
+from .evaluation import Score,paired,score,with_sign
 from .experiments import families
 from .observers import Observer
+from .report import percent
 from .runs import common_row,numbers,sized,with_study
 from .studies import Study
 
@@ -114,10 +115,8 @@ def ablation_table(r:dict)->str:
     "Accuracy and paired difference of every variant, as Markdown"
     def one(k, s):
         g = r['gains'].get(k)
-        half = f" ± {100*g['half']:.1f}" if g and g['half'] is not None else ''
-        return {'variant':k, 'accuracy, %':f"{100*s['mean']:.1f}"
-            + (f" ± {100*s['sd']:.1f}" if s['sd'] is not None else ''), 'n':s['n'],
-            f"difference to {r['method']}, points":g and f"{100*g['gain']:+.1f}{half}"}
+        return {'variant':k, 'accuracy, %':percent(s), 'n':s['n'],
+            f"difference to {r['method']}, points":g and with_sign((g['gain'], g['half']))}
     return table([one(k, s) for k,s in r['scores'].items()])
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #de72dc5d

@@ -11,6 +11,7 @@ import tempfile
 from .core import Recipe
 from os import PathLike
 from dataclasses import dataclass,replace
+from math import isnan
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from torch import nn
 from .condensed import CondensedSet
 from .data import as_images
 import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they register their families
-from .evaluation import Score,evaluate,paired,score
+from .evaluation import Score,evaluate,paired,score,with_sign
 from .experiments import ParameterError,check,run_kind
 from .folders import held_back
 from .help_text import explained
@@ -131,16 +132,14 @@ class Comparison:
         "Whether the difference is more than the luck of the students; that of the one condensation is not in it"
         if self.random is None: return 'judged alone'
         gain,half = self.difference
-        return ('no difference shown' if half != half or abs(gain) <= half
+        return ('no difference shown' if isnan(half) or abs(gain) <= half
             else f"{'better' if gain > 0 else 'worse'} than random images, for this set")
     def __str__(self):
         note = self.note and f'\n{self.note}'
         if self.random is None: return f'{self.student} on the set: {self.set}{note}'
-        gain,half = self.difference
-        shown = (f'{100*gain:+.1f} points' if half != half
-            else f'{100*gain:+.1f} ± {100*half:.1f} points (paired, 95 %): {self.verdict}')
+        several = '' if isnan(self.difference[1]) else f' (paired, 95 %): {self.verdict}'
         return (f'{self.student} on the set:      {self.set}\n{self.student} on random ones: {self.random}\n'
-            f'difference: {shown}')
+            f'difference: {with_sign(self.difference)} points{several}')
 
 # %% ../nbs/library/16_door.ipynb #d5758942
 def compare_with_random(condensed:CondensedSet, test:object|None=None, seeds:int=3)->Comparison:

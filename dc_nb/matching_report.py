@@ -125,8 +125,7 @@ def _variants(name:str, found:list)->list:
     "A line for each variant of the rows `found`, with its difference to MDC"
     s,theirs = repeated(found), published_averages(name)
     gain = {k:paired(v, s['MDC']) for k,v in s.items() if k != 'MDC'}
-    spread = lambda v: '' if v.sd is None else f' ± {100*v.sd:.1f}'
-    return [{'variant':k, 'average, %':f'{100*v.mean:.1f}{spread(v)}', 'n':v.n,
+    return [{'variant':k, 'average, %':v.percent, 'n':v.n,
         'difference to MDC, points':with_sign(gain[k]) if k in gain else None,
         'CIFAR-10, published':theirs.get(k)} for k,v in s.items()]
 
@@ -167,13 +166,12 @@ def added_to(
 
 def added_table(groups:dict)->str:
     "What MDC adds to each method, in points, with 95 % intervals over condensations, as Markdown"
-    spread = lambda v: f"{100*v.mean:.1f}{'' if v.sd is None else f' ± {100*v.sd:.1f}'}"
     def line(method, by):
         s = repeated([dict(averages={k:r['averages'][k] for k in ('C', 'MDC', 'random')}) for r in by])
         first = by[0]
         return {'method':method.upper(), 'rounds':first['rounds'], 'sizes':', '.join(map(str, first['sizes'])),
-            'alone, %':spread(s['C']), 'with MDC, %':spread(s['MDC']),
-            'MDC adds, points':with_sign(paired(s['MDC'], s['C'])), 'random, %':spread(s['random']), 'n':len(by)}
+            'alone, %':s['C'].percent, 'with MDC, %':s['MDC'].percent,
+            'MDC adds, points':with_sign(paired(s['MDC'], s['C'])), 'random, %':s['random'].percent, 'n':len(by)}
     return table([line(*o) for o in groups.items()])
 
 # %% ../nbs/experiments/11_matching_report.ipynb #e43dea35

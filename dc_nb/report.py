@@ -23,7 +23,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from .core import aside,table
-from .evaluation import Score,equivalent_ipc
+from .evaluation import Score,equivalent_ipc,with_sign
 from .experiments import home,rows
 from PIL import Image
 
@@ -65,7 +65,7 @@ def hardware(r:dict)->str:
 def line(r:dict)->dict:
     "What a table shows of a results row"
     theirs = printed_for(r)
-    gain = f"{100*r['gain']:+.1f}" + ('' if r['gain_half'] is None else f" ± {100*r['gain_half']:.1f}")
+    gain = with_sign((r['gain'], r['gain_half']))
     full = r['ceiling'] and f"{100*r['ceiling']['accuracy']:.1f} ({r['ceiling']['epochs']} epochs)"
     equal = (e := r.get('equal_bytes')) and f"{percent(e)} ({e['ipc']} a class)"
     return dict(data=r['dataset'], IPC=r['ipc'], method=r['method'], student=r['student'], labels=r['regime'],
@@ -106,9 +106,8 @@ def beyond(folder:str|PathLike='results')->str:
     "For the front page: EDC, what was tried in its place, and their difference, paired over whole runs"
     def of(r, what, theirs, ours, gain):
         data = f"{_datasets.get(r['dataset'], r['dataset'])}, {_networks.get(r['student'], r['student'])}"
-        points = f"{100*gain['gain']:+.1f} ± {100*gain['half']:.1f}" if gain['half'] else f"{100*gain['gain']:+.1f}"
         return {'what is tried':what, 'data':data, 'EDC as it is':percent(theirs), 'tried':percent(ours),
-            'difference':points, 'whole runs':theirs['n']}
+            'difference':with_sign((gain['gain'], gain['half'])), 'whole runs':theirs['n']}
     at = home()/folder
     sizes = {r['dataset']:r for r in rows(at/'sizes.jsonl')}.values()
     tuned = json.loads((at/'tuned.json').read_text()) if (at/'tuned.json').exists() else {}

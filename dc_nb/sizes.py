@@ -20,7 +20,7 @@ from .core import Registry,along,drive,spell,table
 from .coresets import confidence,herding,k_center
 from .edc_parameters import Sizes
 from .edc_runs import EdcRun,brief_study,observer,synthesis
-from .evaluation import Score,paired,fresh_student,training_set
+from .evaluation import Score,paired,fresh_student,training_set,with_sign
 from .experiments import families,split_list
 from .recipes import named,with_regime
 from .runs import common_row,numbers,student,with_study
@@ -217,19 +217,15 @@ def sizes_table(r:dict)->str:
     "Accuracy of every size and the average, with its paired difference to the dedicated sets, as Markdown"
     def one(k, by):
         g = r['gains'].get(k)
-        half = '' if not g or g['half'] is None else f" ± {100*g['half']:.1f}"
         return {'images':k} | {n:f"{100*s['mean']:.1f}" for n,s in by.items()} | {
-            'average':f"{100*r['averages'][k]['mean']:.1f}", 'minus dedicated':g and f"{100*g['gain']:+.1f}{half}"}
+            'average':f"{100*r['averages'][k]['mean']:.1f}", 'minus dedicated':g and with_sign((g['gain'], g['half']))}
     return table([one(k, by) for k,by in r['scores'].items()])
 
 # %% ../nbs/experiments/31_sizes.ipynb #f990fa28
 def versus(r:dict, base:str)->str:
     "The averages over the sizes minus those of `base`, paired over the whole runs, as Markdown"
     of = lambda k: Score(tuple(r['averages'][k]['accuracies']))
-    def one(k):
-        gain,half = paired(of(k), of(base))
-        return {'images':k, f'minus {base}':f'{100*gain:+.1f}' + ('' if half != half else f' ± {100*half:.1f}')}
-    return table([one(k) for k in r['averages'] if k != base])
+    return table([{'images':k, f'minus {base}':with_sign(paired(of(k), of(base)))} for k in r['averages'] if k != base])
 
 def cost_table(r:dict)->str:
     "Seconds of the syntheses behind each row, and what all of it costs in units of one EDC set, as Markdown"
