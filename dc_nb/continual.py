@@ -19,6 +19,7 @@ from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,evaluate
 from .gradient_matching import match_gradients
 from .keeper import Keeper,code_roots,forget,identity,kept_set
+from .published_lines import in_print
 from .recipes import MatchingStudy,Study,matching_sizes,matching_study,sized_study
 from .report import percent
 from .slimming import bars,mean_sd,set_of,teachers
@@ -116,7 +117,7 @@ def measure_continual(
 )->dict: # one row of results
     "Class-incremental learning from memories of real and of condensed images (EDC, Fig. 4, right)"
     edc,idc = both_studies(images, ipc, preset)
-    more = {k:sized_study(images.name, ipc, k, preset, images.shape[-1]) for k in others}
+    more = {in_print(k):sized_study(images.name, ipc, k, preset, images.shape[-1]) for k in others}
     networks = {o for s in (edc, *more.values()) for o in s.observers} | {idc.matching.network, idc.protocol.student}
     roots = code_roots('dc_nb.continual._one_run', sorted(networks), edc, idc, *more.values())
     keep = Keeper(out, str(images.y.device), roots)
@@ -129,16 +130,19 @@ def measure_continual(
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
 def continual_figure(row:dict):
-    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right)"
+    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right); the upper part alone beside"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
-    fig,ax = plt.subplots(figsize=(5.5, 3), layout='constrained')
-    for i,(name,mark) in enumerate(zip(names, 'osD^vPX')):
+    fig,(whole,upper) = plt.subplots(1, 2, figsize=(8.5, 3), layout='constrained')
+    for i,(name,mark) in enumerate(zip(names, 'osD^vPX*')):
         mine = [o for o in row['scores'] if o['set'] == name]
         gray = dict(c='gray', ls='--') if name == 'all real images' else {}
         at = [o['classes'] + .12*(i-2) for o in mine]
-        ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
-    ax.set(xlabel='classes seen', ylabel='accuracy on them, %', ylim=(None, 100.5), xticks=[o['classes'] for o in mine])
-    fig.legend(fontsize=7, ncols=3, loc='outside lower center')
+        for ax in (whole, upper): ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
+    least = min(100*(o['mean']-(o['sd'] or 0)) for o in row['scores'] if o['set'] in ('random', 'EDC', 'IDC'))
+    for ax,low in ((whole, None), (upper, least-1)):
+        ax.set(xlabel='classes seen', ylim=(low, 100.5), xticks=[o['classes'] for o in mine])
+    whole.set_ylabel('accuracy on them, %')
+    fig.legend(*whole.get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
     return fig
 
 def continual_summary(row:dict, name:str)->dict:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['papers', 'data_names', 'method_names', 'network_names', 'kinds', 'unsaid', 'Line', 'lines', 'line_of', 'first_line',
-           'network_of', 'Cell', 'Reason', 'own_cell', 'varied', 'registering']
+           'in_print', 'network_of', 'Cell', 'Reason', 'own_cell', 'varied', 'registering']
 
 # %% ../nbs/experiments/36_published_lines.ipynb #ac524d36
 import csv,re
@@ -89,6 +89,11 @@ method_names = {
     'EDC':'edc', 'SRe2L':'sre2l', 'CDA':'cda', 'G-VBSM':'gvbsm', 'RDED':'rded',
     'DC':'dc', 'DSA':'dsa', 'IDC':'idc', 'DREAM':'dream', 'MDC':'mdc',
     'MTT':'mtt'} | {f'Baseline-{k}':'idc' for k in 'ABC'}
+
+# %% ../nbs/experiments/36_published_lines.ipynb #e159d041
+def in_print(method:str)->str:
+    "How the papers write the name of a recipe"
+    return next((k for k,v in method_names.items() if v == method), method)
 
 # %% ../nbs/experiments/36_published_lines.ipynb #5f0d6aa1
 network_names = {

@@ -17,6 +17,7 @@ from .coresets import random
 from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,equivalent_ipc,score,fresh_student,train_student,training_set
 from .keeper import Keeper,code_roots,forget,identity,trained
+from .published_lines import in_print
 from .recipes import Study,sized_study,with_regime
 from .report import percent
 from .slimming import bars,mean_sd,set_of,teachers
@@ -121,14 +122,14 @@ def students_on(
     size = score(condensed, (), study.protocol, observers)
     n = min(int(equivalent_ipc(size, condensed.classes, prod(images.shape))), int(images.counts.min()))
     epochs = min(hard.training.epochs, ceil(10*hard.training.epochs*ipc/n))         # at most ten times the steps
-    sets = {method.upper():condensed, 'random':real}
+    sets = {in_print(method):condensed, 'random':real}
     soft = {f'{k}, live labels':learn(s, study.protocol, observers) for k,s in sets.items()}
     plain = {f'{k}, hard labels':learn(s, hard) for k,s in sets.items()}
     equal = {'equal bytes, hard labels':learn(random(images, n, seed), hard.but(training__epochs=epochs))}
     def of(s):
         who = teachers(s, images, seed, keep)
         return learn(set_of(s, images, who, ipc, seed, keep), s.protocol, who)
-    return soft | {f'{k.upper()}, its own labels':of(s) for k,s in (others or {}).items()} | plain | equal
+    return soft | {f'{k}, its own labels':of(s) for k,s in (others or {}).items()} | plain | equal
 
 # %% ../nbs/experiments/18_robustness.ipynb #45aee5a5
 def _one_run(images, test, ipc, eps, curve, method, study, others, seed, keep)->dict:
@@ -158,7 +159,7 @@ def measure_robustness(
     "Attack students of condensed and of real images (EDC, Table 24)"
     study = sized_study(images.name, ipc, method, preset, images.shape[-1])
     some = test.subset(torch.arange(0, len(test), ceil(len(test)/most)))
-    more = {k:sized_study(images.name, ipc, k, preset, images.shape[-1]) for k in others}
+    more = {in_print(k):sized_study(images.name, ipc, k, preset, images.shape[-1]) for k in others}
     networks = {o for s in (study, *more.values()) for o in (*s.observers, s.protocol.student)}
     roots = code_roots('dc_nb.robustness._one_run', sorted(networks), study, *more.values())
     keep = Keeper(out, str(images.y.device), roots)
@@ -179,13 +180,13 @@ def robustness_figure(row:dict):
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
     fig,(left,right) = plt.subplots(1, 2, figsize=(8.5, 3), sharey=True, layout='constrained')
     kinds = ['clean', *attacks]
-    for i,(name,mark) in enumerate(zip(names, 'os^vDP')):
+    for i,(name,mark) in enumerate(zip(names, 'os^vDPX*')):
         mine = [o for o in row['scores'] if o['set'] == name]
         curve = sorted((o for o in mine if o['attack'] in ('clean', 'pgd')), key=lambda o: o['eps'])
         table = [next(o for o in mine if o['attack'] == k and o['eps'] in (0., row['eps'])) for k in kinds]
-        soft = dict(marker=mark, ms=4, capsize=2, ls='-' if 'live' in name else '--', label=name)
+        soft = dict(marker=mark, ms=4, capsize=2, ls='--' if 'hard' in name else '-', label=name)
         left.errorbar([255*o['eps'] for o in curve], *bars(curve), **soft)
-        right.errorbar([k + .1*(i-2) for k in range(len(kinds))], *bars(table), **soft | dict(ls=''))
+        right.errorbar([k + .1*(i-3) for k in range(len(kinds))], *bars(table), **soft | dict(ls=''))
     left.set(xlabel='largest change of a pixel, of 255', ylabel='accuracy, %')
     right.set_xticks(range(len(kinds)), kinds)
     fig.legend(*left.get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)

@@ -21,6 +21,7 @@ from .data import CondensedSet,ImageSet
 from .evaluation import Protocol,Score,equivalent_ipc,labelled,own_labels,training_set
 from .keeper import Keeper,code_roots,forget,identity,kept_set,observed,trained
 from .models import create,parameter_count
+from .published_lines import in_print
 from .recipes import Study,sized_study
 from .report import percent
 from .soft_labels import fixed,label_bytes,mse_gt
@@ -177,7 +178,7 @@ def _one_run(images, test, ipcs, ratios, recipe, plan, others, seed, keep)->dict
         out |= {('not healed', None, r):accuracy(cut, test), ('all real images', None, r):after(cut, images)}
     for ipc in ipcs:
         sets = rivals(set_of(plan(ipc), images, observers, ipc, seed, keep), images, observers, seed)
-        sets |= {k:made_by(plan(ipc, k), images, ipc, seed, keep) for k in others}
+        sets |= {in_print(k):made_by(plan(ipc, k), images, ipc, seed, keep) for k in others}
         out |= {(k, ipc, r):after(cut, *lesson(s, images)) for k,s in sets.items() for r,cut in cuts.items()}
     return out
 
