@@ -130,7 +130,7 @@ def measure_continual(
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
 def continual_figure(row:dict):
-    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right); the upper part alone beside"
+    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right), the upper part twice"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
     fig,(whole,upper) = plt.subplots(1, 2, figsize=(8.5, 3), layout='constrained')
     for i,(name,mark) in enumerate(zip(names, 'osD^vPX*')):
