@@ -130,19 +130,21 @@ def measure_continual(
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
 def continual_figure(row:dict):
-    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right), the upper part twice"
-    names = list(dict.fromkeys(o['set'] for o in row['scores']))
-    fig,(whole,upper) = plt.subplots(1, 2, figsize=(8.5, 3), layout='constrained')
-    for i,(name,mark) in enumerate(zip(names, 'osD^vPX*')):
-        mine = [o for o in row['scores'] if o['set'] == name]
-        gray = dict(c='gray', ls='--') if name == 'all real images' else {}
-        at = [o['classes'] + .12*(i-2) for o in mine]
-        for ax in (whole, upper): ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
-    least = min(100*(o['mean']-(o['sd'] or 0)) for o in row['scores'] if o['set'] in ('random', 'EDC', 'IDC'))
-    for ax,low in ((whole, None), (upper, least-1)):
-        ax.set(xlabel='classes seen', ylim=(low, 100.5), xticks=[o['classes'] for o in mine])
-    whole.set_ylabel('accuracy on them, %')
-    fig.legend(*whole.get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
+    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right); its top twice where it is crowded"
+    low = {o['set']:100*(o['mean']-(o['sd'] or 0)) for o in row['scores']}                     # after the last step
+    cut = min(low[k] for k in ('random', 'EDC', 'IDC')) - 3
+    floors = [None] + [cut]*(min(low.values()) < cut-10)
+    fig,axs = plt.subplots(1, len(floors), figsize=(1.5+3.5*len(floors), 3), squeeze=False, layout='constrained')
+    for ax,floor in zip(axs[0], floors):
+        for i,(name,mark) in enumerate(zip(low, 'osD^vPX*')):
+            mine = [o for o in row['scores'] if o['set'] == name]
+            gray = dict(c='gray', ls='--') if name == 'all real images' else {}
+            at = [o['classes'] + .12*(i-2) for o in mine]
+            ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
+        top = min(100.5, max(100*o['mean'] for o in row['scores'])+3)
+        ax.set(xlabel='classes seen', ylim=(floor, top), xticks=[o['classes'] for o in mine])
+    axs[0,0].set_ylabel('accuracy on them, %')
+    fig.legend(*axs[0,0].get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
     return fig
 
 def continual_summary(row:dict, name:str)->dict:
