@@ -130,7 +130,7 @@ def measure_continual(
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
 def continual_figure(row:dict):
-    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right); its top twice where it is crowded"
+    "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right); a crowded top twice"
     low = {o['set']:100*(o['mean']-(o['sd'] or 0)) for o in row['scores']}                     # after the last step
     cut = min(low[k] for k in ('random', 'EDC', 'IDC')) - 3
     floors = [None] + [cut]*(min(low.values()) < cut-10)
