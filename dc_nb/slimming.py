@@ -218,9 +218,8 @@ def bars(points:list)->tuple:
     return [100*o['mean'] for o in points], [100*(o['sd'] or 0) for o in points]
 
 def healers(row:dict)->list:
-    "The sets of a row that healed, the condensed ones first"
-    found = dict.fromkeys(o['set'] for o in row['scores'] if o['ipc'])
-    return sorted(found, key=lambda k: k in ('random', 'equal bytes'))
+    "The sets of a row that healed: the condensed one, its rivals, and those of other methods"
+    return list(dict.fromkeys(o['set'] for o in row['scores'] if o['ipc']))
 
 def slimming_summary(row:dict, ipc:int, ratio:float)->dict:
     "One line of a table: every set at one IPC and ratio, in percent"
@@ -238,7 +237,7 @@ def slimming_figure(row:dict):
         ax.errorbar([o['ratio']+shift for o in points], *bars(points), capsize=2, label=k, **kw)
     for ax,ipc in zip(axs[0], ipcs):
         draw(ax, 'all real images', None, c='gray', ls='--', lw=1)
-        for i,(k,mark) in enumerate(zip(healers(row), 'oDvs^')): draw(ax, k, ipc, .01*(i-1), marker=mark, ms=4)
+        for i,(k,mark) in enumerate(zip(healers(row), 'os^Dv')): draw(ax, k, ipc, .01*(i-1), marker=mark, ms=4)
         ax.set(title=f"{ipc} image{'s'*(ipc > 1)} a class", xlabel='share of the channels cut')
     axs[0,0].set_ylabel('accuracy, %')
     axs[0,-1].legend(fontsize=7)
