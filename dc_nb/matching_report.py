@@ -204,6 +204,7 @@ def sizes_panel(ax:Axes, r:dict):
     for k,by in printed.items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
     for k in printed: ax.plot([], [], ':', c=_colours[k], lw=1, label=f'{k}, published')
     ax.set(xlabel='images a class', ylabel='accuracy, %')
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=7, ncols=3, loc='upper center', bbox_to_anchor=(.5, -.28))
 
 # %% ../nbs/experiments/11_matching_report.ipynb #fa159fce
