@@ -13,8 +13,7 @@ help:  ## list the targets
 .venv/installed: settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("dc_nb needs Python 3.11 or later; run make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	# Python compiles what it imports; compiling all of it ahead takes half a minute
-	$(BIN)/pip install -q --no-compile $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
+	$(BIN)/pip install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
 	@mkdir -p out                    # papermill wants the folder of its output to be there
 	@touch $@
 
