@@ -160,6 +160,15 @@ def test_no_bar_is_kept(book):
     "The state of a progress bar is hundreds of lines that nobody sees: execute with TQDM_DISABLE=1"
     assert 'jupyter.widget' not in book.path.read_text(), 'a bar is in the outputs or in the metadata'
 
+PLACE = re.compile(r'(?<![\w.*])/(?:work|home|root|Users|tmp|opt|usr)/[\w/.-]+|Warning: ')
+
+@each
+def test_no_place_of_a_machine_and_no_warning_is_kept(book):
+    "An older cache says why it is not used; execute once more, and the outputs are what a reader gets"
+    def text(o): return ''.join(o.get('text', '')) + ''.join(''.join(v) for k,v in o.get('data', {}).items() if k.startswith('text/'))
+    kept = [c for c in book.code if any(PLACE.search(text(o)) for o in c.outputs)]
+    assert not kept, places(kept)
+
 @each
 def test_committed_notebooks_are_executed(book): assert not book.silent, places(book.silent)
 
