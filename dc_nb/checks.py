@@ -112,8 +112,11 @@ def wording(error:dict, kind:type[Common])->str:
     "One line for one pydantic error"
     name = '.'.join(str(o) for o in error['loc'][:1])
     if error['type'] == 'extra_forbidden': return f"unknown parameter {name!r}: {nearest(name, kind.model_fields)}"
-    said = error['msg'].removeprefix('Value error, ')
-    return f"{name} = {error['input']!r} is not right: {said[0].lower()}{said[1:]}"
+    given,said = error['input'], error['msg'].removeprefix('Value error, ')
+    if name == 'ipc' and (isinstance(given, (list, tuple)) or ',' in str(given)):
+        said = ("one number for all classes, since a set is an array of equal ones; "
+            "dc_nb.unequal.synthesize_unequal takes a number for each")
+    return f"{name} = {given!r} is not right: {said[0].lower()}{said[1:]}"
 
 # %% ../nbs/experiments/43_checks.ipynb #aeabd50b
 def plain(namespace:dict)->dict:
