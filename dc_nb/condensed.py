@@ -138,10 +138,11 @@ class CondensedSet(Dataset):
     @property
     def y(self)->Tensor:
         return torch.arange(self.classes, device=self.x.device).repeat_interleave(self.ipc*self.factor**2)
-    def to(self, device:str|torch.device):
-        out = replace(self, **{k:t.to(device) for k,t in self._parts().items()})
+    def _with(self, **changes):
+        out = replace(self, **changes)
         out.origin = self.origin
         return out
+    def to(self, device:str|torch.device): return self._with(**{k:t.to(device) for k,t in self._parts().items()})
     def _enlarged(self, x, size=None):
         size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
         affordable(4*len(x)*self.factor**2*x.shape[1]*size[0]*size[1], f"{len(x)*self.factor**2} decoded images")
@@ -154,9 +155,7 @@ class CondensedSet(Dataset):
         "The set of `n` images a class: a slice of the rank axis"
         fits(1 <= n <= self.ipc, f"first({n}) of a set with {self.ipc} images a class: choose 1..{self.ipc}")
         more = _prefix_table(self, n) if self.table is not None and n < self.ipc else {}
-        out = replace(self, **{k:t[:,:n] for k,t in self._parts().items()}, **more)
-        out.origin = self.origin
-        return out
+        return self._with(**{k:t[:,:n] for k,t in self._parts().items()}, **more)
     def by_class(self, *which):
         "Only these classes (numbers, names or ids), in this order; soft labels keep a column for every class"
         return _of_classes(self, class_numbers(which, self.names, self.meta.get('ids', ()), 'this condensed set'))

@@ -147,6 +147,7 @@ def continual_figure(row:dict):
     fig.legend(*axs[0,0].get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
     return fig
 
+# %% ../nbs/experiments/17_continual.ipynb #d4250699
 def continual_summary(row:dict, name:str)->dict:
     "One line of a table: accuracy after every step, in percent"
     mine = [o for o in row['scores'] if o['set'] == name]

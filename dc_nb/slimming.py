@@ -145,7 +145,7 @@ def set_of(study:Study, images:ImageSet, observers:list, ipc:int, seed:int, keep
     s = study.synthesis
     steps = s.steps*(ceil(len(images.classes)*ipc/s.batch) if s.batch else 1)
     def make(**how): return synthesize(s, images, observers, ipc, seed, **how)
-    part = keep.of(*code_roots('dc_nb.slimming.set_of', study.observers, s))
+    part = keep.of(*code_roots('dc_nb.slimming.made_by', study.observers, study))          # observers are its code, too
     return kept_set(part, make, study.key, identity(images), ipc, seed, work=steps)
 
 # %% ../nbs/experiments/16_slimming.ipynb #49c1803a

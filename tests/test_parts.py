@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from conftest import ROOT
+from dc_nb.core import load_state
 from dc_nb.data import toy
 from test_applications import hurry,tiny
 
@@ -54,3 +55,5 @@ def test_measurements_share_a_folder(tmp_path):
         measured('continual', tmp_path/'both')
     after = finished(tmp_path/'both')
     assert before.items() <= after.items() and len(after) < len(before) + len(finished(tmp_path/'alone'))
+    for f in (tmp_path/'both').glob('cache/set-*.safetensors'):
+        assert any(k.endswith('train.fit') for k in load_state(f)[1]['made']['code']), 'a set depends on how its observers are trained'
