@@ -13,7 +13,8 @@ help:  ## list the targets
 .venv/installed: settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("dc_nb needs Python 3.11 or later; run make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
+	$(BIN)/pip install -q --no-compile $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true     # pip compiles on one core
 	@mkdir -p out                    # papermill wants the folder of its output to be there
 	@touch $@
 

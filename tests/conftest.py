@@ -12,8 +12,8 @@ torch.set_num_threads(1)
 # an emulated device and a real one do not live in one process; where there is a GPU, test_cuda.py has the same loops
 collect_ignore = ['test_device.py'] if torch.cuda.is_available() else []
 ROOT = Path(__file__).resolve().parents[1]
-TINY = dict(ipc=2, observers='convnet_d1,wrn_16_2', observer_epochs=2, iterations=4, batch=10, student='convnet_d1', epochs=3, seeds=2, every=0.)
-TINY_MDC = dict(ipc=3, rounds=3, steps=2, period=1, learn=64, epochs=3, seeds=2, curve=1, every=0.)
+TINY = dict(ipc=2, observers='convnet_d1,convnet_w32', observer_epochs=2, iterations=4, batch=10, student='convnet_d1', epochs=3, seeds=2, every=0.)
+TINY_MDC = dict(ipc=3, rounds=3, steps=2, period=1, learn=64, epochs=2, seeds=2, curve=1, every=0.)
 TINY_MTT = dict(ipc=2, network='convnet_d1', student='convnet_d1', experts=2, latest=1, span=1, steps=2, iterations=4, epochs=2, seeds=1, every=0.)
 TINY_ABLATION = dict(ablation='alpha', ipc=2, observers='convnet_d1', observer_epochs=2, iterations=2, batch=10, student='convnet_d1', epochs=2, seeds=1, every=0.)
 

@@ -355,7 +355,7 @@ for to,end in dict(native='.safetensors', npz='.npz').items(): export(cs, to, sy
 
 def test_the_file_has_the_same_bytes_in_every_process(tmp_path):
     seen = set()
-    for i,seed in enumerate(('0', '1', '77')):
+    for i,seed in enumerate(('0', '77')):
         env = dict(os.environ, PYTHONHASHSEED=seed, OMP_NUM_THREADS='1')
         subprocess.run([sys.executable, '-c', WRITE, str(tmp_path/f'{i}')], env=env, check=True, timeout=120)
         seen.add(tuple(hashlib.sha256((tmp_path/f'{i}{end}').read_bytes()).hexdigest()

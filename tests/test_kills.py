@@ -140,6 +140,8 @@ def finished(cwd):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory): return finished(tmp_path_factory.mktemp('whole'))
 
+# test_cli interrupts a command, test_attack kills its kernel, test_resume kills every stage
+@pytest.mark.skipif(not MOMENTS, reason='slow: DC_NB_ALL=1 or DC_NB_KILLS runs it')
 @pytest.mark.parametrize('i', range(max(1, MOMENTS//7)))
 def test_signals_to_the_command_line(tmp_path, whole, i):
     "The kernel goes with the command, in one sentence where there is somebody to say it; the same command ends in the same bytes"

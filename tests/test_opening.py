@@ -63,7 +63,7 @@ def coloured(n, seed):
 
 def test_the_estimate_at_the_end(tmp_path):
     "Small sets are tested for longer than they are learned, observers differ: 30 % off on an idle machine. Others may use this one"
-    given = dict(preset='small', ipc=2, observers='convnet_w32,wrn_16_2', observer_epochs=2, iterations=16, student='convnet_w32', epochs=20, seeds=2, ceiling=False)
+    given = dict(preset='small', ipc=2, observers='convnet_w32,wrn_16_2', observer_epochs=2, iterations=10, student='convnet_w32', epochs=12, seeds=2, ceiling=False)
     run = EdcRun(check(dict(given, out=str(tmp_path)), Edc), data=(coloured(400, 0), coloured(400, 1)))
     opened(run)
     planned = dict(run.store.ahead)
