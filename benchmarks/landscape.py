@@ -116,15 +116,20 @@ panels = dict(slice=('1. test loss (Fig. 2b)', 'position, in norms of the filter
     Hessian=('2. norm of the Hessian (Fig. 2c, top)', 'step of the synthesis'),
     **{'cosine all':('3. cosine, batch and all originals (Fig. 2c)', 'images in a batch'),
         'cosine own set':('4. cosine, batch and its own set', 'images in a batch')})
-fig,axs = plt.subplots(1, 4, figsize=(13, 2.6), layout='constrained')
-for ax,(panel,(title,below)) in zip(axs, panels.items()):
+fig,axs = plt.subplots(2, 2, figsize=(8, 5.2), layout='constrained')
+for ax,(panel,(title,below)) in zip(axs.flat, panels.items()):
     for (line,g),mark in zip(frame[frame.panel == panel].groupby('line', sort=False), ('-', '--', ':')):
         by = g.groupby('x').y
         ax.plot(by.mean().index, by.mean(), mark, marker='o', ms=3, label=line)
         ax.fill_between(by.min().index, by.min(), by.max(), alpha=.15)
     ax.set_title(title, fontsize=9)
-    if panel == 'slice': ax.set(xlabel=below, yscale='log')
-    else: ax.set(xlabel=below, ylim=(0, 1 if panel.startswith('cosine') else None))
+    ax.set_xlabel(below)
+    if panel == 'slice': ax.set_yscale('log')
+    elif panel == 'Hessian': ax.set(ylim=(0, None), xticks=(0, o.steps))
+    else:
+        ax.set(ylim=(0, 1), xscale='log')
+        ax.set_xticks((8, 16, 32), labels=(8, 16, 32))
+        ax.minorticks_off()
     ax.legend(fontsize=7)
 fig.suptitle(f'small run: {o.dataset}, {o.network}, {o.ipc} images a class, {o.seeds} seeds', fontsize=9)
 stem = f"landscape-{o.dataset}-{o.network.split('/')[-1]}"

@@ -11,17 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from inspect import signature
+from math import copysign
 
 import matplotlib.pyplot as plt
 from .ablations import ablations,variants_of
 from .core import table
 from .edc_parameters import Ablation
-from .edc_runs import EdcRun,brief_study,synthesis
-from .evaluation import Score,paired,score,with_sign
+from .edc_runs import EdcRun,WholeRuns,brief_study,synthesis
+from .evaluation import Score,score,with_sign
 from .experiments import families
 from .observers import Observer
 from .report import percent
-from .runs import common_row,numbers,sized,with_study
+from .runs import common_row,difference_of,numbers,sized
 from .studies import Study
 
 _all_ = ['Ablation']
@@ -35,7 +36,7 @@ def variants(run:EdcRun)->dict:
     return {run.p.method:run.study} | variants_of(run.p.ablation, family, Study, *given)
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #779e0687
-class VariantRuns(EdcRun):
+class VariantRuns(WholeRuns):
     "One whole run for each variant and each seed"
     def __init__(self, p:Ablation, data:tuple|None=None):
         super().__init__(p, data=data)
@@ -44,12 +45,11 @@ class VariantRuns(EdcRun):
 
     def trials(self)->dict:
         "{label: one run of its variant for each seed}; no two runs share a student"
-        def one(study, seed):
-            trial = with_study(self, study, seed=seed)
-            trial.decays = self.together(study)
-            return trial
-        return {k:[one(s, seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
-            for k,s in self.variants.items()}
+        def one(study):
+            found = self.whole_runs(study)
+            for trial in found: trial.decays = self.together(study)
+            return found
+        return {k:one(s) for k,s in self.variants.items()}
 
     def together(self, study:Study)->tuple:
         "Decays of the variants that differ from `study` in the average alone: one training gives them all"
@@ -63,8 +63,6 @@ class AblationRun(VariantRuns):
     "Every variant through all stages, with the same seeds"
     name,parameters,signs = 'ablation', Ablation, ()
     registries = dict(ablation=ablations)
-    @property
-    def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
     def stages(self)->list:
         return [s for k,runs in self.trials().items() for run in runs
             for s in (*run.mine(), *(run.random() if k == self.p.method else ()))]
@@ -104,9 +102,9 @@ def ablation_row(run:AblationRun, found:dict)->dict:
     "One row of results/ablations.jsonl; differences are paired over the runs, or over the students of a single run"
     p,base = run.p, found[run.p.method]
     unit = partial(of_runs, runs=p.runs, seeds=p.seeds)
-    gains = {k:paired(unit(v), unit(base)) for k,v in found.items() if k != p.method}
+    gains = {k:difference_of(unit(v), unit(base)) for k,v in found.items() if k != p.method}
     row = common_row(run, ablation=p.ablation, scores={k:numbers(v) for k,v in found.items()},
-        gains={k:dict(gain=d, half=None if h != h else h) for k,(d,h) in gains.items()},
+        gains={k:dict(gain=d, half=h) for k,(d,h) in gains.items()},
         recipes={k:s.key for k,s in run.variants.items()}, runs=p.runs, seeds=p.seeds)
     return row | dict(seconds=set_seconds(run))
 
@@ -130,12 +128,13 @@ def ablation_figure(r:dict):
             c='gray' if k == 'random' else 'C0')
     ax.axvline(0, c='gray', lw=.8)
     ax.set_xscale('symlog', linthresh=2)
-    lo,hi = ax.get_xlim()
+    lo,hi = [1.35*v if abs(v) > 2 else v+copysign(.3, v) for v in ax.get_xlim()]               # no dot on the frame
     ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30) if lo <= t <= hi]
-    ax.set_xticks(ticks, labels=[f'{t:+d}' if t else '0' for t in ticks])
+    ax.set_xticks(ticks, labels=[f'{t:+d}'.replace('-', '−') if t else '0' for t in ticks])
     ax.minorticks_off()
-    ax.set(yticks=range(len(names)), yticklabels=names,
-        xlabel=f"accuracy minus that of {r['method']}, points (95 % interval)")
+    sure = '95 % interval' if any(g['half'] is not None for g in r['gains'].values()) else 'one student, no interval'
+    ax.set(yticks=range(len(names)), yticklabels=names, xlim=(lo, hi), ylim=(-.6, len(names)-.4),
+        xlabel=f"accuracy minus that of {r['method']}, points ({sure})\nlogarithmic beyond 2")
     return fig
 
 # %% ../nbs/experiments/09_ablation_runs.ipynb #4bd8e9dc

@@ -21,7 +21,7 @@ from .soft_matching import batch_mixture
 from .studies import Study
 from .synthesis import flatness,flatness_of_statistics,jpeg75,sam,soft_category
 from .train import alrs,cosine,linear,multistep,smoothing,ssrs
-from .tuned import edc_tuned,found
+from .tuned import edc_tuned,found,with_term
 from torch import optim
 
 # %% ../nbs/experiments/02_ablations.ipynb #2af95171
@@ -184,8 +184,7 @@ def observer_epochs(s:Study)->dict:
 # %% ../nbs/experiments/02_ablations.ipynb #9b2521ab
 def with_form2(study:Study, form2:Callable)->Study:
     "The study with another reading of Form 2"
-    change = lambda f: partial(f, form2=form2) if getattr(f, 'func', f) is soft_category else f
-    return study.but(synthesis__terms=tuple((w, change(f)) for w,f in study.synthesis.terms))
+    return with_term(study, soft_category, form2=form2)
 
 # %% ../nbs/experiments/02_ablations.ipynb #67e817a9
 @ablations

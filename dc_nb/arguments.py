@@ -75,8 +75,8 @@ def in_range(what:str, pairs:dict)->Common:
 
 # %% ../nbs/library/24_arguments.ipynb #c327796c
 def register(*what:str):
-    "Import the classes of these runs (of all, if none is named), with PyTorch; they register their families"
-    for k in what or runs: told(k).run()
+    "Import the classes of these runs, with PyTorch; they register their families. Of none named: all that make sets"
+    for k in what or [k for k in runs if told(k).makes_set]: told(k).run()
 
 def checked(what:str, pairs:dict)->tuple:
     "(parameters, {name: value} of those given); `ParameterError` for an impossible one, `DataError` for missing data"
@@ -89,7 +89,7 @@ def checked(what:str, pairs:dict)->tuple:
 # %% ../nbs/library/24_arguments.ipynb #044bc660
 def known_names()->dict:
     "{parameter: names that it can have}, of all that is registered; `of`: those of each kind of run"
-    register()
+    register(*runs)
     from dc_nb import ablations,data,formats,models,recipes
     from dc_nb.experiments import methods_of
     from dc_nb.search_spaces import spaces

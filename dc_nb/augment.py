@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['randaugment', 'even_box', 'round_box', 'cutmix', 'mixup', 'colour', 'shift', 'stretch', 'turn', 'cutout', 'one_of',
-           'dsa', 'cutmix_labels', 'luma', 'jitter', 'lighting', 'normalised', 'for_images', 'Drawn', 'crop', 'draw',
-           'flip', 'in_progress', 'narrowing_crop', 'pad_crop', 'roll', 'shuffle_tiles', 'uniform', 'views', 'window']
+           'dsa', 'cutmix_labels', 'luma', 'jitter', 'lighting', 'normalised', 'for_images', 'crop', 'draw', 'flip',
+           'in_progress', 'narrowing_crop', 'pad_crop', 'roll', 'shuffle_tiles', 'uniform', 'views', 'window']
 
 # %% ../nbs/library/12_augment.ipynb #8d5911a1
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from .core import along,exact,seeded
 from .layers import Constants
 from .sets import ImageSet
-from .views import (Change,Drawn,Views,crop,draw,flip,in_progress,narrowing_crop,pad_crop,roll,shuffle_tiles,
-    uniform,views,window)
+from .views import (Change,Views,crop,draw,flip,in_progress,narrowing_crop,pad_crop,roll,shuffle_tiles,uniform,
+    views,window)
 from torch import Generator,Tensor
 from torchvision.transforms import v2
 
-_all_ = ['Drawn', 'crop', 'draw', 'flip', 'in_progress', 'narrowing_crop', 'pad_crop', 'roll', 'shuffle_tiles',
-    'uniform', 'views', 'window']
+_all_ = ['crop', 'draw', 'flip', 'in_progress', 'narrowing_crop', 'pad_crop', 'roll', 'shuffle_tiles', 'uniform',
+    'views', 'window']
 
 # %% ../nbs/library/12_augment.ipynb #e48b0abf
 @views

@@ -49,7 +49,7 @@ class _Wanted(BaseModel):
     preset: Literal['small','cpu','paper'] = 'small'    # budget
     student: text|None = None                           # network that is trained on the set
     epochs: positive|None = None                        # of the student
-    seed: Annotated[whole, Field(ge=0, le=2**31)] = 0   # of everything but the students
+    seed: Annotated[whole, Field(ge=0, le=2**31)] = 0   # of everything; students add a number of their own
     seeds: repeats = 5                                 # students evaluated for each set, and random subsets
     device: text = 'auto'                               # cpu, cuda, cuda:1, ...; auto: cuda where there is one
     precision: Literal['fp32','tf32','bf16'] = 'fp32'
@@ -74,6 +74,7 @@ class Common(_Conduct):
     "The parameters that every run has"
     home: ClassVar[str] = ''                            # 'module:class' of its runs, which need PyTorch
     story: ClassVar[str] = ''                           # what they do, stage after stage
+    makes_set: ClassVar[bool] = True                    # whether they leave a set that can be made again from its card
     # how a run goes: no number depends on it
     manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})
     # where things are here

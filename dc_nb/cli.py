@@ -58,7 +58,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings=dict(help_option_names=['-h', '--help'], max_content_width=120))
 @click.option('--debug', is_flag=True, help='Show tracebacks.')
 @click.version_option(package_name='dc_nb')
-def main(debug:bool): "Condense image data sets with EDC and MDC, and use the sets that come out."
+def main(debug:bool): "Condense image data sets with EDC, MDC and MTT, and use the sets that come out."
 
 # %% ../nbs/library/17_command_line.ipynb #df496328
 def notebooks()->Path:

@@ -129,6 +129,9 @@ def measure_continual(
         student=idc.protocol.student, scores=scores, updates=updates, seed=seed, runs=runs, seconds=keep.seconds)
 
 # %% ../nbs/experiments/17_continual.ipynb #7f099bdb
+_marks = {'random':('C0', 'o'), 'EDC':('C1', 's'), 'IDC':('C4', 'v'), 'EDC, all classes at once':('C5', '^'),
+    'all real images':('gray', 'D'), 'G-VBSM':('C2', 'P'), 'SRe2L':('C3', 'X')}
+
 def continual_figure(row:dict):
     "Accuracy after every step, a line for each way to fill the memory (EDC, Fig. 4, right); a crowded top twice"
     low = {o['set']:100*(o['mean']-(o['sd'] or 0)) for o in row['scores']}                     # after the last step
@@ -136,11 +139,13 @@ def continual_figure(row:dict):
     floors = [None] + [cut]*(min(low.values()) < cut-10)
     fig,axs = plt.subplots(1, len(floors), figsize=(1.5+3.5*len(floors), 3), squeeze=False, layout='constrained')
     for ax,floor in zip(axs[0], floors):
-        for i,(name,mark) in enumerate(zip(low, 'osD^vPX*')):
+        for i,name in enumerate(low):
             mine = [o for o in row['scores'] if o['set'] == name]
-            gray = dict(c='gray', ls='--') if name == 'all real images' else {}
-            at = [o['classes'] + .12*(i-2) for o in mine]
-            ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, **gray)
+            colour,mark = _marks.get(name, (f'C{i}', 'osD^vPX*'[i]))
+            at = [o['classes'] + .1*(i-(len(low)-1)/2) for o in mine]
+            ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, c=colour,
+                ls='--' if colour == 'gray' else '-')
+        if len(floors) > 1: ax.set_title('the top of it' if floor else 'all', fontsize=9)
         top = min(100.5, max(100*o['mean'] for o in row['scores'])+3)
         ax.set(xlabel='classes seen', ylim=(floor, top), xticks=[o['classes'] for o in mine])
     axs[0,0].set_ylabel('accuracy on them, %')

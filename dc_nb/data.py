@@ -22,7 +22,7 @@ import torchvision
 
 from .condensed import CondensedSet
 from .core import Registry,UnknownName,stream
-from .folders import held,held_back,image_folder,inside,listed
+from .folders import held,split_off,image_folder,inside,listed
 from .npz_images import npz_images
 from .refusals import source_named,split_name
 from .sets import ImageSet,channel_stats,from_arrays,from_pairs
@@ -135,11 +135,9 @@ def _in_memory(source, split, test_share=None, split_seed=0, **kw):
     if test_share is None:
         fits(split=='train', f"{whole.name} has no test part: pass test_share=.2, or load one with like=TRAIN")
         return whole
-    test = torch.zeros(len(whole), dtype=torch.bool)
-    test[held_back(whole.y, test_share, split_seed)] = True
-    train = whole.subset((~test).nonzero()[:,0])
+    train,test = split_off(whole, test_share, split_seed)
     mean,std = channel_stats(train.x)
-    return replace(train if split=='train' else whole.subset(test.nonzero()[:,0]), mean=mean, std=std)
+    return replace(train if split=='train' else test, mean=mean, std=std)
 
 # %% ../nbs/library/11_data.ipynb #a7017c03
 def as_images(

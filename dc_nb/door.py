@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from .arguments import register
 from .condensed import CondensedSet
 from .data import as_images
-import dc_nb.edc_runs,dc_nb.matching_runs,dc_nb.trajectory_runs          # they register their families
 from .evaluation import Score,evaluate,paired,score,with_sign
 from .experiments import ParameterError,check,run_kind
-from .folders import held_back
+from .folders import split_off
 from .help_text import explained
 from .opening import apart,closed
 from .recipes import Study,named,with_regime
@@ -31,14 +31,14 @@ from .sources import fits
 from .students import teachers_of
 from .trajectory_matching import at_learned_rate
 
+register()                                              # the families whose runs make sets
+
 # %% ../nbs/library/16_door.ipynb #b34cd892
 def _split(images:ImageSet, test_share:float=.2, split_seed:int=0, **options)->tuple:
     "Both parts of images that are read already; normalisation, names and licence stay"
     late = ', '.join(options)
     fits(not late, f"{images.name} is made already; {late} came too late")
-    test = torch.zeros(len(images), dtype=torch.bool, device=images.y.device)
-    test[held_back(images.y.cpu(), test_share, split_seed)] = True
-    return images.subset((~test).nonzero()[:,0]), images.subset(test.nonzero()[:,0])
+    return split_off(images, test_share, split_seed)
 
 # %% ../nbs/library/16_door.ipynb #e04ee739
 def parts_of(source:object, root:str|PathLike|None=None, **options)->tuple:

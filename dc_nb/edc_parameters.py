@@ -64,6 +64,7 @@ class Ablation(Edc):
     "The parameters of an ablation of EDC"
     home = 'dc_nb.ablation_runs:AblationRun'
     story = 'the run of edc once for each variant of one choice; students judge'
+    makes_set = False
     ablation: text = 'zeta'                             # a name of `ablations`, or MODULE:FUNCTION
     runs: repeats = 1                                   # whole runs of every variant
     ceiling: Literal[False] = False
@@ -74,6 +75,7 @@ class Sizes(Edc):
     "The parameters of a comparison by size"
     home = 'dc_nb.sizes:SizesRun'
     story = 'a set of edc is cut to every size, beside sets made for each; students judge'
+    makes_set = False
     listed = frozenset({'rivals'})
     # comma-separated sizes that are evaluated; None: all
     sizes: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
@@ -91,6 +93,7 @@ class Search(Edc):
     "The parameters of a search"
     home = 'dc_nb.search:SearchRun'
     story = 'recipes of one budget are tried, on images that are held back from training'
+    makes_set = False
     manner = Edc.manner | {'trials', 'finals'}
     def checked(self):
         super().checked()

@@ -9,7 +9,6 @@ __all__ = ['observer', 'informed', 'observers', 'OneBatch', 'a_few', 'as_they_ar
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #7ccb5e8c
 from dataclasses import replace
-from .studies import Study
 from functools import partial
 from math import ceil
 from os import PathLike
@@ -24,7 +23,7 @@ from .observers import NearChance,Observer,Pass,able,doubt_of,observe
 from .run_base import Run,blank,clock,noted,saturated,timed
 from .sets import unit
 from .stages import Job,Stage,choices
-from .synthesis import Synthesis,begin,finish,warmed
+from .synthesis import Synthesis,SynthesisRecipe,begin,finish,warmed
 
 _all_ = ['NearChance']                          # who runs stages catches it
 
@@ -144,7 +143,7 @@ def batch_stage(run:Run, nets:tuple, start:Stage, part:int, parts:int)->Stage:
         needs=(*nets, start), work=s.steps, says=terms_of(s),
         roots=('dc_nb.synthesis.Synthesis', 'dc_nb.sets:ImageSet.take', *choices(s)))
 
-def terms_of(s:Study)->tuple: return tuple(getattr(f, 'func', f).__name__ for _,f in s.terms)
+def terms_of(s:SynthesisRecipe)->tuple: return tuple(getattr(f, 'func', f).__name__ for _,f in s.terms)
 
 # %% ../nbs/experiments/25_edc_stages.ipynb #913afc3a
 def joined_set(run:Run, job:Job)->tuple:

@@ -47,10 +47,11 @@ def judged_with(cs:'CondensedSet', network:tuple, **given)->dict:
 def judging(cs:'CondensedSet', dataset:str|None=None, regime:str|None=None, network:tuple=(), **given):
     "The run in which the students of a set are trained; `given` are parameters of the command line"
     from dc_nb.edc_runs import Edc,EdcRun
-    from dc_nb import matching_runs,trajectory_runs                  # noqa: F401  register their families
+    from dc_nb.arguments import register
     from dc_nb.experiments import check,run_kind
     from dc_nb.lone_test_part import parts_for
     from dc_nb.recipes import Study,named
+    register()
     given = judged_with(cs, network, dataset=dataset or None, **given)
     method = given['method']
     if isinstance(named.find(method), Study):

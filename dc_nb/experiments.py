@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['families', 'has_device', 'methods_of', 'check', 'run_kind', 'roomy', 'append_row', 'rows', 'Common', 'ParameterError',
-           'home', 'split_list', 'number', 'of_family', 'plain', 'positive', 'repeats', 'share', 'text', 'validated',
-           'whole', 'wording', 'writable']
+           'home', 'split_list', 'of_family', 'validated', 'writable']
 
 # %% ../nbs/experiments/05_experiments.ipynb #4bbbabd3
 import errno,fcntl,json,os,shutil
@@ -13,14 +12,12 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from .checks import (Common,ParameterError,home,split_list,number,of_family,plain,positive,repeats,share,text,
-    validated,whole,wording,writable)
+from .checks import Common,ParameterError,home,split_list,of_family,validated,writable
 from .core import Recipe,Registry,UnknownName,Unwritable
 from .models import builder
 from .recipes import named
 
-_all_ = ['Common', 'ParameterError', 'home', 'split_list', 'number', 'of_family', 'plain', 'positive', 'repeats',
-    'share', 'text', 'validated', 'whole', 'wording', 'writable']
+_all_ = ['Common', 'ParameterError', 'home', 'split_list', 'of_family', 'validated', 'writable']
 
 # %% ../nbs/experiments/05_experiments.ipynb #d61834b6
 def has_device(name:str)->bool:

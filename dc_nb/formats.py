@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['writers', 'decoded', 'widened', 'native', 'npz', 'tensors', 'png', 'hf_card', 'hf', 'export', 'read', 'as_bytes',
-           'from_tensors', 'assemble', 'card_of', 'card_text', 'read_hf', 'read_npz', 'read_png', 'read_tensors']
+           'from_tensors', 'card_text', 'read_hf', 'read_npz', 'read_png', 'read_tensors']
 
 # %% ../nbs/library/06_formats.ipynb #ad5dafe2
-import contextlib,csv,json,os,re,shutil,tempfile
+import contextlib,csv,json,os,re
 from os import PathLike
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +21,14 @@ from torch import Tensor
 from . import zoo
 from .condensed import CondensedSet
 from .core import Registry,Unwritable,aside
-from .files import with_usual_rights
 from .layouts import from_tensors,read_best,read_folder,read_lists,safe_load
-from .readers import assemble,card_of,card_text,read_hf,read_npz,read_png,read_tensors
+from .readers import card_text,read_hf,read_npz,read_png,read_tensors
 from .refusals import there
 from .sets import ImageSet,as_bytes
 from .sources import DataError,affordable,escaped,fits,folder_names,guard,shown
 from .tables import save_arrays
 
-_all_ = ['as_bytes', 'from_tensors', 'assemble', 'card_of', 'card_text', 'read_hf', 'read_npz', 'read_png',
-    'read_tensors']
+_all_ = ['as_bytes', 'from_tensors', 'card_text', 'read_hf', 'read_npz', 'read_png', 'read_tensors']
 
 # %% ../nbs/library/06_formats.ipynb #7e0ed690
 def decoded(cs:CondensedSet)->CondensedSet:
@@ -164,13 +162,9 @@ def _target(cs, to, path):
 # %% ../nbs/library/06_formats.ipynb #dfc1433e
 def _write_folder(cs, write, path):
     cs = cs.leave_table('a folder of pictures has no place for it')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
-    try:
+    with aside(path) as tmp:
+        tmp.mkdir()
         write(cs, tmp)
-        with_usual_rights(tmp)
-        os.replace(tmp, path)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../nbs/library/06_formats.ipynb #448321ea
 def export(cs:CondensedSet, to:str, path:str|PathLike|None=None)->Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 import dc_nb
+from .cli import runs
 from .refusals import shown,there
 
 # PyTorch is not imported for a type
@@ -95,10 +96,10 @@ def foreign(parameters:dict, allowed:Sequence[str]=())->dict:
 # %% ../nbs/library/34_given_sets.ipynb #558c0f7e
 def read_as(cs:'CondensedSet', where:dict)->dict:
     "How the data is read: as the run read it, and as the command line says"
-    from dc_nb.edc_runs import Edc
+    from dc_nb.checks import Common
     from dc_nb.experiments import check
     how = reading(cs, where['dataset'])
-    checked = check(how, Edc)                                                     # the file is somebody else's
+    checked = check(how, Common)                                                     # the file is somebody else's
     return {k:getattr(checked, k) for k in how} | {k:where[k] for k in ('size', 'fit') if where.get(k)}
 
 # %% ../nbs/library/34_given_sets.ipynb #8aab8f30
@@ -112,10 +113,11 @@ def has_name(data:object)->bool:
 
 def maker(cs:'CondensedSet', where:dict, out:str, weights:str|None=None, network:tuple=(), images:bool=True, **manner):
     "The run that made the set `cs`, as its card tells, to make its `images` or only its networks; caches in `out`"
-    from dc_nb.experiments import families
+    from dc_nb.arguments import told
     from dc_nb.run_commands import checked
     m = cs.meta
-    if not ('parameters' in m and m.get('run') in ('edc', 'mdc', 'mtt')):
+    kind = told(m['run']) if m.get('run') in runs else None
+    if not (kind and kind.makes_set and 'parameters' in m):
         raise click.ClickException('the set does not say how it was made: only sets saved by a run can be made again')
     if images and m.get('start'):
         raise click.ClickException('the images of this set began at another set: it cannot be made again without it')
@@ -126,4 +128,4 @@ def maker(cs:'CondensedSet', where:dict, out:str, weights:str|None=None, network
     asked = {k:where.get(k) for k in ('dataset', 'root', 'size', 'fit')}
     places = dict(dataset=m.get('data')) | {k:v for k,v in dict(asked, weights=weights).items() if v}
     p,_ = checked(m['run'], {**foreign(m['parameters'], network), **places, **manner, 'out':out})
-    return families[m['run']](p)
+    return kind.run()(p)

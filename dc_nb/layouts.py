@@ -10,14 +10,13 @@ import os,re,warnings,zipfile
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from os import PathLike
 from PIL import Image
 from torch import Tensor
 
 from .condensed import CondensedSet
 from .core import nearest
-from .formation import image_major
+from .formation import image_major,padded
 from .sets import ImageSet
 from .sources import DataError,affordable,fits,guard
 
@@ -61,11 +60,6 @@ def _pixels(x, like, constants=None):
         "another data set, or ZCA-whitened images, which cannot be turned back")
     return x.clamp(0, 1),share
 
-def _padded(x, factor):
-    "IDC fills a side that the factor does not divide with gray"
-    h,w = (-s % factor for s in x.shape[2:])
-    return F.pad(x, (0, w, 0, h), value=.5)
-
 # %% ../nbs/library/09_layouts.ipynb #32bfc8b4
 def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, constants:tuple|None=None, **meta)->CondensedSet:
     """A condensed set of N images and N labels (whole, or N x K soft). The images are floats in [0,1], or normalised
@@ -75,7 +69,7 @@ def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, constants:tupl
     cls,ipc = _classes(y, like)
     order = cls.argsort(stable=True)
     x = x[order].unflatten(0, (-1, ipc))
-    if factor > 1: x = torch.stack([image_major(_padded(o, factor), factor) for o in x])
+    if factor > 1: x = torch.stack([image_major(padded(o, factor), factor) for o in x])
     soft = None if y.ndim==1 else y.detach()[order].unflatten(0, (-1, ipc))
     clipped = {'clipped':round(share, 4)} if share else {}
     return CondensedSet(x, soft, factor, {**like.card, 'shape':list(like.shape), **meta, **clipped})

@@ -25,7 +25,7 @@ from .core import Recipe,aside,spell,table
 from .evaluation import Score,paired,with_sign
 from .experiments import home,rows
 from .multisize import Multisize
-from .recipes import matching_study,named,sized_study,study,trajectory_study
+from .recipes import named,paper_study,sized_study,study
 from .report import hardware,percent,published,save_figure
 
 # %% ../nbs/experiments/13_ledger.ipynb #06e6ac8b
@@ -38,7 +38,7 @@ budget = {'protocol.student', *(f'protocol.training.{k}' for k in ('epochs', 'ba
 def only_smaller(r:dict)->bool:
     "Whether a row's study differs from the method's own, on its data set, in its budget alone"
     if r['method'] not in named or 'changes' not in r: return False
-    usual = dict(mdc=matching_study, mtt=trajectory_study).get(r['run'], study)(r['dataset'], r['ipc'], r['method'])
+    usual = paper_study(r['dataset'], r['ipc'], r['method'])
     own = named[r['method']].diff(usual)
     def free(k, v): return k in budget or list(v) == list(own.get(k, ())) or k == 'matching.extra' and _mdc_added(*v)
     return all(free(k, v) for k,v in r['changes'].items())

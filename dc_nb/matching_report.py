@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['mdc_published', 'printed_beside', 'over', 'size_table', 'size_verdict', 'mdc_line', 'mdc_results',
            'published_averages', 'repeated', 'mdc_ablations_text', 'added_to', 'added_table', 'added_figure',
-           'sizes_panel', 'time_panel', 'choice_panel', 'size_figure', 'rounds_panel', 'rounds_table', 'seen_panel',
-           'class_panel', 'choices_panel', 'record_figure']
+           'sizes_panel', 'variants_panel', 'time_panel', 'choice_panel', 'size_figure', 'rounds_panel', 'rounds_table',
+           'seen_panel', 'class_panel', 'choices_panel', 'record_figure']
 
 # %% ../nbs/experiments/11_matching_report.ipynb #4625e5fc
 from collections import Counter
@@ -76,7 +76,7 @@ def size_verdict(r:dict)->str:
         what = f'{main} minus {k}: {with_sign((g, None if isnan(half) else half))} points'
         if isnan(half): return f'{what}; one student says nothing about noise'
         return f"{what}, {'no difference shown' if abs(g) <= half else 'better' if g > 0 else 'worse'}"
-    found = [f'- {line(k)}' for k in ('C', 'MTT', 'MDC', 'random') if k in of and k != main]
+    found = [f'- {line(k)}' for k in of if k not in ('A', 'B', main, *r.get('variants', ()))]
     luck = 'One condensation of each: the luck of a condensation is not in the interval.'
     head = f'Average over the sizes, paired over students (n={of[main].n}, 95 % interval):'
     return '\n'.join([head, '', *found, '', luck]) if found else ''
@@ -193,26 +193,38 @@ def added_figure(groups:dict)->Figure:
 _colours = {'MTT':'C0', 'A':'.45', 'B':'C4', 'C':'C0', 'MDC':'C1', 'random':'.75'}
 _left = ['C2', 'C3', 'C5', 'C6', 'C8', 'C9']                         # for the variants of an ablation
 
+def _colour_of(r): return _colours | dict(zip((k for k in r['scores'] if k not in _colours), _left))
+
+def _beside(i, n): return .06*(i-(n-1)/2)                             # side by side, no point hides another
+
 def sizes_panel(ax:Axes, r:dict):
     "Accuracy by size with sd; published numbers dotted"
-    colour = _colours | dict(zip((k for k in r['scores'] if k not in _colours), _left))
-    for k,by in r['scores'].items():
+    colour = _colour_of(r)
+    for i,(k,by) in enumerate(r['scores'].items()):
         y = [by[str(n)] for n in r['sizes']]
-        ax.errorbar(r['sizes'], [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y],
+        at = [n+_beside(i, len(r['scores'])) for n in r['sizes']]
+        ax.errorbar(at, [100*o['mean'] for o in y], [100*(o['sd'] or 0) for o in y],
             fmt='o-' if k in _colours else 'o--', ms=3, lw=1.2, c=colour[k], label=k)
-    printed = printed_beside(r)
-    for k,by in printed.items(): ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1)
-    for k in printed: ax.plot([], [], ':', c=_colours[k], lw=1, label=f'{k}, published')
-    ax.set(xlabel='images a class', ylabel='accuracy, %')
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=7, ncols=3, loc='upper center', bbox_to_anchor=(.5, -.28))
+    for k,by in printed_beside(r).items():
+        ax.plot(r['sizes'], [by.get(n) for n in r['sizes']], ':', c=_colours[k], lw=1, label=f'{k}, published')
+    ax.set(xlabel='images a class', ylabel='accuracy, %', xticks=r['sizes'])
+
+def variants_panel(ax:Axes, r:dict):
+    "Points of the variants of an ablation above MDC, by size"
+    base,names = r['scores']['MDC'], list(r['variants'])
+    ax.axhline(0, c=_colours['MDC'], lw=1.2)
+    for i,k in enumerate(names):
+        y = [100*(r['scores'][k][str(n)]['mean']-base[str(n)]['mean']) for n in r['sizes']]
+        ax.plot([n+_beside(i, len(names)) for n in r['sizes']], y, 'o--', ms=3, lw=1.2, c=_colour_of(r)[k])
+    ax.set(xlabel='images a class', ylabel='minus MDC, points', xticks=r['sizes'])
 
 # %% ../nbs/experiments/11_matching_report.ipynb #fa159fce
 def time_panel(ax:Axes, r:dict):
     "Average accuracy of one student against the time of the condensation"
+    long = max(t for points in r['curve'].values() for t,_ in points) > 180
     for k,points in r['curve'].items():
-        ax.plot([t/60 for t,_ in points], [100*a for _,a in points], 'o-', ms=3, c=_colours[k], label=k)
-    ax.set(xlabel='condensation, minutes', ylabel='average accuracy, %')
+        ax.plot([t/60 if long else t for t,_ in points], [100*a for _,a in points], 'o-', ms=3, c=_colours[k], label=k)
+    ax.set(xlabel=f"condensation, {'minutes' if long else 'seconds'}", ylabel='average accuracy, %')
     ax.legend(fontsize=7)
 
 def choice_panel(ax:Axes, r:dict):
@@ -234,9 +246,11 @@ def _row_of(panels:list, r:dict):
     return fig
 
 def size_figure(r:dict):
-    "The figure: accuracy by size, average accuracy against time, MDC's choices, as far as the row has them"
-    moves = len(set(map(str, r['chosen'] or ()))) > 1
-    return _row_of([sizes_panel, *[time_panel]*bool(r['curve']), *[choice_panel]*moves], r)
+    "The figure: accuracy by size, variants, average accuracy against time, MDC's choices, as far as the row has them"
+    moves,varied = len(set(map(str, r['chosen'] or ()))) > 1, bool(r.get('variants')) and 'MDC' in r['scores']
+    fig = _row_of([sizes_panel, *[variants_panel]*varied, *[time_panel]*bool(r['curve']), *[choice_panel]*moves], r)
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
+    return fig
 
 # %% ../nbs/experiments/11_matching_report.ipynb #5838f6db
 def rounds_panel(ax:Axes, r:dict):
@@ -264,12 +278,14 @@ def seen_panel(ax:Axes, r:dict, what:str='distances'):
     choices = [o for o in r['seen'] if o[what]]
     for i,o in enumerate(choices):
         y,c = _mean(o[what]), plt.get_cmap('Oranges')(.3+.7*(i+1)/len(choices))
-        ax.plot(range(1, len(y)+1), y, c=c, lw=1, label=f"round {o['round']}" if i in (0, len(choices)-1) else None)
-        if o['rates'] and len(o['sizes']) == 1: ax.plot(o['sizes'], [y[n-1] for n in o['sizes']], 'o', c=c, ms=3.5)
+        named = len(choices) <= 6 or i in (0, len(choices)-1)
+        ax.plot(range(1, len(y)+1), y, c=c, lw=1, label=f"round {o['round']}" if named else None)
+        taken = sorted(set(o['sizes'])) if o['rates'] else []
+        if taken: ax.plot(taken, [y[n-1] for n in taken], 'o', c=c, ms=3.5)
     ax.set(xlabel='images n', ylabel={'distances':'F(n)', 'rates':'rate, a round'}[what],
         title={'distances':'distance from real images', 'rates':'how fast it changes'}[what],
         xticks=range(1, len(y)+1, -(-len(y)//8)))
-    ax.legend(fontsize=6)
+    ax.legend(fontsize=7)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #c67f6259
 def class_panel(ax:plt.Axes, r:dict):
@@ -279,7 +295,8 @@ def class_panel(ax:plt.Axes, r:dict):
         line, = ax.plot(range(1, len(y)+1), y, lw=1, c=plt.get_cmap('tab20')(c%20))
         n = last['sizes'][c % len(last['sizes'])]
         ax.plot([n], [y[n-1]], 'o', ms=3.5, c=line.get_color())
-    ax.set(xlabel='images n', ylabel='F(n)', title=f"a line a class, round {last['round']}",
+        ax.annotate(c, (len(y), y[-1]), (3, 0), textcoords='offset points', fontsize=6, va='center')
+    ax.set(xlabel='images n', ylabel='F(n)', title=f"each class by its number, round {last['round']}",
         xticks=range(1, len(y)+1, -(-len(y)//8)))
 
 def choices_panel(ax:plt.Axes, r:dict):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['matching_study_of', 'tiles_of_two_pixels', 'rounds_kept', 'brief_matching', 'MdcRun', 'trips', 'trip_stage',
-           'trip_stages', 'gathered', 'student_of', 'random_student', 'students', 'size_scores', 'averages', 'pictures',
-           'by_round', 'time_curve', 'readable', 'size_row', 'size_results', 'Mdc', 'compared', 'drawn']
+           'trip_stages', 'gathered', 'pictures', 'by_round', 'time_curve', 'size_row', 'size_results', 'Mdc',
+           'compared', 'drawn']
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #5f2ae57d
 from collections.abc import Callable
@@ -14,19 +14,16 @@ from functools import cached_property,partial
 import torch
 from .ablations import mdc_ablations,variants_of
 from .checks import evaluated
-from .coresets import random
 from .data import CondensedSet,split_name
 from .formation import padded
-from .evaluation import Score,score
+from .every_size import EverySize,in_every_size,readable,size_scores
 from .experiments import ParameterError,families
 from .gradient_matching import Matching,start_images,ride
 from .matching_parameters import Mdc,compared,drawn
 from .multisize import Multisize,collected,riders
 from .recipes import MatchingStudy,matching_sizes,matching_study
-from .runs import (Run,common_row,difference_of,enough_images,fit_disk,noted,numbers,saturated,sized,
-    stage_seconds,student,subset,timed)
+from .runs import Run,common_row,enough_images,fit_disk,noted,saturated,sized,stage_seconds,student,timed
 from .stages import Stage,choices,network_roots
-from .students import student_seeds
 
 _all_ = ['Mdc', 'compared', 'drawn']
 
@@ -69,10 +66,10 @@ def brief_matching(study:MatchingStudy, network:str)->MatchingStudy:
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #eda0c038
 @families('mdc')
-class MdcRun(Run):
+class MdcRun(EverySize):
     "The stages of an MDC run; bad parameters stop it before a network trains"
     name,parameters,family,signs = 'mdc', Mdc, MatchingStudy, ('averages', 'scores', 'chosen')
-    registries = dict(ablation=mdc_ablations)
+    registries,picked = dict(ablation=mdc_ablations), ('dc_nb.multisize.collected',)
     def __init__(self, p:Mdc, study:MatchingStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or matching_study_of(p, self.train.shape[-1]))
@@ -88,13 +85,9 @@ class MdcRun(Run):
 
     @property
     def points(self)->tuple: return rounds_kept(self.study.matching.rounds, self.p.curve)
-    @property
-    def seeds(self)->range: return student_seeds(self.p)
     @cached_property
     def matched(self)->tuple: return trip_stages(self)
-    @cached_property
-    def made(self)->dict: return gathered(self, [self.get(s) for s in self.matched])
-    def stages(self)->list: return [s for by in students(self).values() for stages in by.values() for s in stages]
+    def gathered(self, values:list)->dict: return gathered(self, values)
     @property
     def tiles(self)->int: return self.study.matching.factor**2
     def main_set(self)->CondensedSet:
@@ -102,15 +95,9 @@ class MdcRun(Run):
         by_size = self.made['sets'][self.main]
         return by_size[max(by_size)]
     def results(self)->dict: return size_results(self)
-    def told(self, row:dict)->list:
-        "Its row in tables and words"
-        from dc_nb.matching_report import size_table,size_verdict
-        return [size_table(row), size_verdict(row)]
-    def brief(self, network:str, kinds:dict|None=None):
+    def brief(self, network:str, stand_ins:Callable|None=None):
         "Become a run of two rounds of one step, in the stand-in `network`"
-        self.p = self.p.model_copy(update=dict(sizes=None, curve=min(self.p.curve, 1)))
-        self.settle(brief_matching(self.study, network))
-        self.sizes = list(range(1, self.p.ipc+1))
+        self.shrink(brief_matching(self.study, network), curve=min(self.p.curve, 1))
     @staticmethod
     def alone(recipe:MatchingStudy)->dict: return dict(compare='MDC' if recipe.matching.extra else 'C')
     @staticmethod
@@ -174,35 +161,6 @@ def gathered(run:MdcRun, values:list)->dict:
     return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(),
         names=list(full), chosen=chosen, seen=seen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 
-# %% ../nbs/experiments/08_matching_runs.ipynb #8f144bb1
-def student_of(run:MdcRun, method:str, n:int, seed:int)->Stage:
-    "A student of `method`'s set of `n` images a class"
-    return student(run, run.matched, seed, f'{method} {n}, seed {seed}', lambda values: run.made['sets'][method][n],
-        (method, n), picked=('dc_nb.multisize.collected',))
-
-def random_student(run:MdcRun, n:int, seed:int)->Stage:
-    "A student of the first `n` of the random images of this seed"
-    return student(run, (subset(run, run.p.ipc, seed),), seed, f'random {n}, seed {seed}',
-        lambda values: values[0].first(n), ('first', n))
-
-def students(run:MdcRun)->dict:
-    "{method: {size: stages of its students}}, with 'random' at the end"
-    mine = {k:{n:[student_of(run, k, n, s) for s in run.seeds] for n in run.sizes} for k in run.which}
-    return mine | dict(random={n:[random_student(run, n, s) for s in run.seeds] for n in run.sizes})
-
-# %% ../nbs/experiments/08_matching_runs.ipynb #4866940b
-def size_scores(run:MdcRun, sets:dict)->dict:
-    "{method: {size: Score}}, with 'random' at the end"
-    images = lambda k, n: random(run.train, run.p.ipc, run.p.seed).first(n) if k == 'random' else sets[k][n]
-    return {k:{n:score(images(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()}
-        for k,by in students(run).items()}
-
-def averages(by_size:dict)->Score:
-    "The mean over sizes, for each student seed: what MDC's tables call the average"
-    each = [s.accuracies for s in by_size.values()]
-    one = next(iter(by_size.values()))
-    return Score(tuple(sum(a)/len(a) for a in zip(*each)), one.regime, one.epochs, one.bytes)
-
 # %% ../nbs/experiments/08_matching_runs.ipynb #dd64ec37
 def pictures(run:Run)->dict:
     "{title: images} of the start and of the sets to draw, as far as they were made (MDC, Figs. 11 to 16)"
@@ -218,7 +176,7 @@ def by_round(run:MdcRun, made:dict, scores:dict)->dict:
     begun = CondensedSet(m.store(padded(made['start'].clamp(0, 1), m.factor)), factor=m.factor, meta=run.train.card)
     def at(what, pick):
         return {n:run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n),
-            picked=('dc_nb.multisize.collected',)))
+            picked=run.picked))
             for n in run.sizes}
     first = at('start', lambda n, values: begun.first(n))
     def points(k):
@@ -233,30 +191,21 @@ def time_curve(run:MdcRun, made:dict, scores:dict)->dict:
     share = stage_seconds(run)['sets']/run.study.matching.rounds
     return {k:[(share*r, mean(by)) for r,by in points] for k,points in by_round(run, made, scores).items()}
 
-# %% ../nbs/experiments/08_matching_runs.ipynb #b86b50cb
-def readable(seen:list)->list:
-    "What a rule saw at every choice, as a row keeps it: lists of numbers of five digits"
-    def plain(t): return None if t is None else [[float(f'{v:.5g}') for v in by_size] for by_size in t.tolist()]
-    return [o | {k:plain(o[k]) for k in ('distances', 'rates')} for o in seen]
-
 # %% ../nbs/experiments/08_matching_runs.ipynb #c59d2e58
 def size_row(run:MdcRun, made:dict, scores:dict, curve:dict|None=None)->dict:
     "One row of results: what was measured, how, and where"
-    m,mean = run.study.matching, {k:averages(v) for k,v in scores.items()}
-    gains = {k:difference_of(mean['MDC'], v) for k,v in mean.items() if k != 'MDC'} if 'MDC' in mean else {}
+    m = run.study.matching
     record = lambda k: dict(chosen=made['chosen'].get(k, []), seen=readable(made['seen'].get(k, [])))
     along = by_round(run, made, scores) if curve else {}
-    return common_row(run, network=m.network, factor=m.factor, sizes=run.sizes,
-        scores={k:{str(n):numbers(v) for n,v in d.items()} for k,d in scores.items()},
-        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, **record('MDC'),
+    return common_row(run, **in_every_size(run, scores, 'MDC'), **record('MDC'), network=m.network, factor=m.factor,
         ablation=run.p.ablation,
         variants={k:dict(changes=m.extra.diff(v), **record(k)) for k,v in run.variants.items()},
         curve=curve or {}, by_round={k:[[r, {str(n):a for n,a in by.items()}] for r,by in o] for k,o in along.items()},
-        bytes=scores[run.main][run.sizes[-1]].bytes, rounds=m.rounds, steps=m.steps)
+        rounds=m.rounds, steps=m.steps)
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #e2731edf
 def size_results(run:MdcRun)->dict:
     "All stages one after the other: sets, scores, row; nothing is written but caches"
     made = run.made
-    scores = size_scores(run, made['sets'])
+    scores = size_scores(run)
     return dict(made, scores=scores, row=size_row(run, made, scores, time_curve(run, made, scores)))

@@ -14,28 +14,23 @@ from .augment import dsa,flip,normalised,shift
 from .core import Registry
 from .multisize import Multisize
 from .published_lines import Cell,Line,Reason,data_names,method_names,network_of,registering,unsaid,varied
-from .recipes import MatchingStudy,as_others,matching_study,trajectory_study
+from .recipes import as_others,matching_study,trajectory_study
 
 # %% ../nbs/experiments/38_mdc_cells.ipynb #6a6d1448
 tables = Registry('tables of MDC')
 on = registering(tables)
 
-loops = {1:(1, 1), 10:(10, 50), 50:(50, 10)}     # images a class: steps in a network, epochs that it learns after each
 own_views = dict(                                # of the students; no CutMix
     dc=(partial(normalised, views=(shift, flip)),),
     dsa=(partial(normalised, views=dsa('color_crop_cutout_flip_scale_rotate')),))
-
-def with_own_loops(s:MatchingStudy, method:str, ipc:int)->MatchingStudy:
-    "DC's and DSA's study for a size, judged as MDC's Table 3 does it"
-    steps,epochs = loops[ipc]
-    return s.but(matching__steps=steps, matching__learn=epochs, protocol__training__views=own_views[method])
 
 # %% ../nbs/experiments/38_mdc_cells.ipynb #561f144b
 @cache
 def _matching(dataset, ipc, method, student):
     if method == 'mtt': return as_others(trajectory_study(dataset, ipc)).but(protocol__student=student)
     s = matching_study(dataset, ipc, method)
-    return (with_own_loops(s, method, ipc) if method in own_views else s).but(protocol__student=student)
+    if method in own_views: s = s.but(protocol__training__views=own_views[method])
+    return s.but(protocol__student=student)
 
 def matched(l:Line, method:str|None=None)->Cell:
     "The study of a method of the matching line, with the printed student and size"

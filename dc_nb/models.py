@@ -6,8 +6,8 @@
 __all__ = ['models', 'convnet', 'convnet_w128', 'convnet_w32', 'convnet_d1', 'convnet_d2', 'Inverted', 'mobilenet_v2',
            'PreActivation', 'wrn_16_2', 'ap_block', 'resnet10_ap', 'resnet18', 'resnet50', 'resnet101', 'resnet10',
            'shufflenet_v2_x0_5', 'vgg11_bn', 'densenet', 'from_timm', 'from_torchvision', 'list_models', 'builder',
-           'create', 'feature_maps', 'parameter_count', 'AvgPool', 'InstanceNorm', 'Normalise', 'at_least', 'changed',
-           'conv', 'conv_norm', 'fitted', 'headed', 'small_stem']
+           'create', 'feature_maps', 'parameter_count', 'AvgPool', 'InstanceNorm', 'Normalise', 'at_least', 'conv',
+           'conv_norm', 'fitted', 'headed']
 
 # %% ../nbs/library/13_models.ipynb #db649e3b
 import contextlib
@@ -20,11 +20,9 @@ from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
 from .core import Builder,Registry,UnknownName,nearest,seeded
-from dc_nb.layers import (AvgPool,Constants,InstanceNorm,Normalise,at_least,changed,conv,conv_norm,fitted,headed,
-    small_stem)
+from .layers import AvgPool,Constants,InstanceNorm,Normalise,at_least,conv,conv_norm,fitted,headed
 
-_all_ = ['AvgPool', 'InstanceNorm', 'Normalise', 'at_least', 'changed', 'conv', 'conv_norm', 'fitted', 'headed',
-    'small_stem']
+_all_ = ['AvgPool', 'InstanceNorm', 'Normalise', 'at_least', 'conv', 'conv_norm', 'fitted', 'headed']
 
 # %% ../nbs/library/13_models.ipynb #91e0e227
 models = Registry('models')

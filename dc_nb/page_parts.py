@@ -11,7 +11,7 @@ from base64 import b64encode
 from html import escape
 from io import BytesIO
 
-import torch
+from .sets import as_bytes
 from PIL import Image
 from torch import Tensor
 
@@ -42,8 +42,7 @@ def strip(
     side:int|None=None # pixels of the longer side of an image, where it has more
 )->Image.Image: # W*n pixels wide
     "The images of one class side by side, gray or in colour"
-    x = x.detach().cpu()
-    x = x if x.dtype == torch.uint8 else x.float().clamp(0, 1).mul(255).round().byte()
+    x = as_bytes(x.detach().cpu())
     if x.shape[1] not in (1, 3): x = x.float().mean(1, keepdim=True).byte()     # of two or four channels, their mean
     n,c,h,w = x.shape
     flat = x.permute(2, 0, 3, 1).reshape(h, n*w, c).numpy()

@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from .ablations import ablations,mdc_ablations
 from .core import Recipe,Registry
-from .recipes import Study,study,trajectory_study
+from .recipes import Study,paper_study
 
 # %% ../nbs/experiments/36_published_lines.ipynb #b751b1a6
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Reason:
 def own_cell(l:Line, method:str|None=None)->Cell:
     "The method's study of the data set, with the printed student"
     method,data,ipc = method or method_names[l.method], data_names[l.dataset], int(l.ipc)
-    s = (trajectory_study if method == 'mtt' else study)(data, ipc, method)
+    s = paper_study(data, ipc, method)
     return Cell(data, ipc, ipc, method, s.but(protocol__student=network_of(l)))
 
 # %% ../nbs/experiments/36_published_lines.ipynb #63ef8f14

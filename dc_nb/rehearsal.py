@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from .sets import ImageSet
-from functools import partial
+from functools import cached_property,partial
 from pathlib import Path
 
 import torch
@@ -55,7 +55,8 @@ def small_run(run:Run, folder:str|PathLike)->Run:
     "`run` on a few of its images, in `folder`"
     mini,n = copy(run), min(3, len(run.train.classes))
     ipc = min(run.p.ipc, 2)
-    for k in ('matched', 'made'): mini.__dict__.pop(k, None)
+    # what the full run has made already
+    for k in [k for k in vars(mini) if isinstance(getattr(type(mini), k, None), cached_property)]: del mini.__dict__[k]
     train,test = run.given
     train = few(train, n, max(8, ipc*run.tiles))
     mini.train,mini.test = mini.given = train, few(test, n, 2) if (test.y < n).any() else train

@@ -25,6 +25,7 @@ import torch
 from .core import aside,table
 from .evaluation import Score,equivalent_ipc,with_sign
 from .experiments import home,rows
+from .sets import unit
 from PIL import Image
 
 # %% ../nbs/experiments/10_report.ipynb #e27e934e
@@ -165,7 +166,7 @@ def style():
 
 def picture(x:torch.Tensor, columns:int)->torch.Tensor:
     "classes x ipc x C x H x W -> one H' x W' x C picture: a row for each class, a gap of one pixel"
-    x = x[:,:columns].cpu().float()/(255 if x.dtype == torch.uint8 else 1)
+    x = unit(x[:,:columns].cpu())
     x = torch.nn.functional.pad(x.clamp(0, 1), (0,1,0,1), value=1.)
     return torch.cat([torch.cat([*row], -1) for row in x], -2).permute(1, 2, 0)
 
@@ -180,11 +181,12 @@ def grid(
     "Sets side by side, a row for each class: the figure"
     pics = {k:picture(v[:rows], columns) for k,v in sets.items()}
     h,w,_ = next(iter(pics.values())).shape
-    fig,axs = plt.subplots(1, len(pics), figsize=(width*len(pics)+.8, width*h/w+.3), squeeze=False,
+    wide = [width*v.shape[1]/v.shape[0]*h/w for v in pics.values()]              # all are equally high
+    fig,axs = plt.subplots(1, len(pics), figsize=(sum(wide)+.8, width*h/w+.3), squeeze=False, width_ratios=wide,
         layout='constrained')
     for i,(ax,(k,v)) in enumerate(zip(axs[0], pics.items())):
         ax.imshow(v, cmap='gray', vmin=0, vmax=1, interpolation='nearest')
-        ax.set_title(fill(k, max(1, int(11*width)),
+        ax.set_title(fill(k, max(1, int(11*wide[i])),
             break_long_words=False), fontsize=10 if width > 2 else 7)
         ax.set_xticks([])
         n = len(classes[:rows])
@@ -201,13 +203,15 @@ def loss_curves(
     weights:Sequence[float],
     observers:Sequence[str]=('all',) # that took turns
 ):
-    "One panel for each term, one line for each observer; a logarithmic axis where values span a factor of 20"
+    "One panel for each term, one line for each observer; a logarithmic axis where values span a factor of 20 to 10,000"
     fig,axs = plt.subplots(1, len(names), figsize=(3.1*len(names), 2.7), layout='constrained', squeeze=False)
     for ax,loss,name,w in zip(axs[0], losses.T, names, weights):
         for k,o in enumerate(observers):
-            ax.plot(range(k, len(loss), len(observers)), loss[k::len(observers)], lw=1.2, label=o)
-        ax.set(title=f'{name}, weight {w:g}', xlabel='step',
-            yscale='log' if loss.min() > 0 and loss.max() > 20*loss.min() else 'linear')
+            ax.plot(range(k, len(loss), len(observers)), loss[k::len(observers)], ('-', '--', ':', '-.')[k%4], lw=1.2,
+                label=o)
+        wide = 20 < loss.max()/loss.min() < 1e4 if loss.min() > 0 else False     # one that begins at nothing is linear
+        ax.set(title=f'{name}, weight {w:g}', xlabel='step', yscale='log' if wide else 'linear')
+    axs[0,0].set_ylabel('loss without its weight')
     key = axs[0,0].get_legend_handles_labels()
     fig.legend(*key, fontsize=8, ncols=4, loc='outside lower center')         # no line is under it
     return fig

@@ -186,8 +186,9 @@ def robustness_figure(row:dict):
         table = [next(o for o in mine if o['attack'] == k and o['eps'] in (0., row['eps'])) for k in kinds]
         soft = dict(marker=mark, ms=4, capsize=2, ls='--' if 'hard' in name else '-', label=name)
         left.errorbar([255*o['eps'] for o in curve], *bars(curve), **soft)
-        right.errorbar([k + .1*(i-3) for k in range(len(kinds))], *bars(table), **soft | dict(ls=''))
+        right.errorbar([k + .1*(i-(len(names)-1)/2) for k in range(len(kinds))], *bars(table), **soft | dict(ls=''))
     left.set(xlabel='largest change of a pixel, of 255', ylabel='accuracy, %')
     right.set_xticks(range(len(kinds)), kinds)
+    right.set_xlabel(f"attack, pixels change by at most {255*row['eps']:.0f} of 255")
     fig.legend(*left.get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)
     return fig

@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['early', 'set_precision', 'Setup', 'vacant', 'NamedRun', 'Run', 'with_study', 'enough_images', 'fit_disk',
            'plain_name', 'weight_file', 'blank', 'read_weights', 'write_weights', 'noted', 'doubts', 'saturated',
-           'sound', 'early_epochs', 'clock', 'timed', 'step_time', 'weight_bytes', 'network', 'data_of', 'data_stamp',
-           'file_stats', 'sized']
+           'sound', 'early_epochs', 'clock', 'timed', 'step_time', 'weight_bytes', 'network', 'data_of', 'sized']
 
 # %% ../nbs/experiments/23_run_base.ipynb #500aa996
 from copy import copy
 from functools import lru_cache,partial
-from hashlib import sha256
 from math import ceil
 from os import PathLike
 from pathlib import Path
@@ -22,11 +20,12 @@ import torch
 from .core import Diverged,Recipe,all_finite,aside
 from .data import CondensedSet,DataError
 from .experiments import Common,ParameterError,home,roomy,writable
+from .files import file_sha
 from .initialization import enough
 from .models import builder,create
 from .provenance import keep_memory
 from .recipes import prepared
-from .run_data import data_of,data_stamp,file_stats,sized
+from .run_data import data_of,sized
 from .sets import ImageSet
 from .sources import folder_names
 from .stages import Stage,Store,choices,digest,network_roots
@@ -35,7 +34,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file,save_file
 from torch import nn
 
-_all_ = ['data_of', 'data_stamp', 'file_stats', 'sized']
+_all_ = ['data_of', 'sized']
 
 # %% ../nbs/experiments/23_run_base.ipynb #3e858f4a
 def set_precision(device:torch.device, precision:str):
@@ -66,9 +65,9 @@ def vacant(folder:Path):
     "`ParameterError` if something else lies where the results of a run will go"
     if folder.exists() and not folder.is_dir():
         raise ParameterError(f"{folder} is a file, results should go there: move it or choose another folder with out")
-    for name in ('row.json', f'{folder.name}.safetensors', 'images.png', 'sizes.png', 'record.png'):
-        if (folder/name).is_dir():
-            raise ParameterError(f"{folder/name} is a folder, a file should go there: "
+    for place in (folder/'row.json', folder/f'{folder.name}.safetensors', *folder.glob('*.png')):
+        if place.is_dir():
+            raise ParameterError(f"{place} is a folder, a file should go there: "
                 "move it or choose another folder with out")
 
 # %% ../nbs/experiments/23_run_base.ipynb #00caf31b
@@ -282,7 +281,7 @@ def network(run:Run, name:str, training:Training, file:Path|None=None)->Stage:
                 after=after)
         doubtful = noted(doubt(losses, silence(run.train, training, seed)))
         _keep_network(run, job, None, net, training.epochs, **doubtful)
-    depends = (*run.here, name, training.key, seed, file and sha256(file.read_bytes()).hexdigest())
+    depends = (*run.here, name, training.key, seed, file and file_sha(file))
     roots = ('dc_nb.train.fit', 'dc_nb.train.accuracy', 'dc_nb.sets:ImageSet.take', *network_roots(name),
         *choices(training))
     return Stage('network', name, depends, make, partial(_read_network, run, name), work=training.epochs*steps,

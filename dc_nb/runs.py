@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['published_data', 'tables', 'origins', 'joined', 'stage_seconds', 'common_row', 'as_published', 'scale', 'signed',
            'planned', 'needed', 'room', 'plan_table', 'point', 'keep', 'shortened', 'said_of', 'publish', 'Run',
-           'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network',
-           'noted', 'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study',
-           'carrying', 'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'objective_of']
+           'blank', 'data_of', 'doubts', 'enough_images', 'fit_disk', 'given', 'network', 'noted', 'saturated', 'sized',
+           'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying', 'difference_of', 'labels', 'numbers',
+           'scored', 'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
@@ -21,16 +21,15 @@ from .data import CondensedSet
 from .experiments import append_row,home,rows,writable
 from .provenance import peak_memory
 from .recipes import named
-from .run_base import (Run,blank,data_of,doubts,early,enough_images,fit_disk,network,noted,read_weights,
-    saturated,sized,timed,vacant,weight_file,with_study)
+from .run_base import (Run,blank,data_of,doubts,enough_images,fit_disk,network,noted,saturated,sized,timed,vacant,
+    weight_file,with_study)
 from .stages import alone,chain,duration,plan
-from dc_nb.students import (carrying,content_of,difference_of,given,labels,numbers,scored,seen,student,subset,
-    objective_of)
+from .students import carrying,difference_of,given,labels,numbers,scored,seen,student,subset,objective_of
 
 # a family of runs finds everything here
-_all_ = ['Run', 'blank', 'content_of', 'data_of', 'doubts', 'early', 'enough_images', 'fit_disk', 'given', 'network',
-    'noted', 'read_weights', 'saturated', 'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying',
-    'difference_of', 'labels', 'numbers', 'scored', 'seen', 'student', 'objective_of']
+_all_ = ['Run', 'blank', 'data_of', 'doubts', 'enough_images', 'fit_disk', 'given', 'network', 'noted', 'saturated',
+    'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying', 'difference_of', 'labels',
+    'numbers', 'scored', 'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #869cbd2f
 def origins(run:Run)->list:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['orders', 'every', 'sorted_by', 'asked_rows', 'SizesRun', 'cut', 'first', 'first_sorted', 'union_of', 'multisize',
            'single', 'ranked', 'one_table', 'nested_student', 'hard_students', 'rivals_by_size', 'scores_by_size',
-           'over_sizes', 'costs', 'sizes_row', 'sizes_table', 'versus', 'cost_table', 'Sizes', 'sizes_figure']
+           'costs', 'sizes_row', 'sizes_table', 'versus', 'cost_table', 'Sizes', 'sizes_figure']
 
 # %% ../nbs/experiments/31_sizes.ipynb #28543c75
 from collections.abc import Callable
@@ -19,11 +19,12 @@ from .condensed import CondensedSet
 from .core import Registry,along,drive,spell,table
 from .coresets import confidence,herding,k_center
 from .edc_parameters import Sizes
-from .edc_runs import EdcRun,brief_study,observer,synthesis
+from .edc_runs import EdcRun,WholeRuns,brief_study,observer,synthesis
+from .every_size import averages
 from .evaluation import Score,paired,fresh_student,training_set,with_sign
 from .experiments import families,split_list
 from .recipes import named,with_regime
-from .runs import common_row,numbers,student,with_study
+from .runs import common_row,difference_of,numbers,student,with_study
 from .sets import ImageSet,as_bytes
 from .size_panels import sizes_figure
 from .soft_labels import Ranked,RankedFit,first_ranks,nested_table
@@ -61,7 +62,7 @@ def asked_rows(p)->list:
 
 # %% ../nbs/experiments/31_sizes.ipynb #9c428f93
 @families('sizes')
-class SizesRun(EdcRun):
+class SizesRun(WholeRuns):
     "One EDC set cut to every size, beside its rivals"
     name,parameters,signs = 'sizes', Sizes, ()
     registries = dict(rivals=every)
@@ -75,10 +76,7 @@ class SizesRun(EdcRun):
         return with_study(self, self.shortened(study) if self.shortened else study, ipc=n)
     def trials(self)->list:
         "One run for each seed; no two share a student"
-        return [with_study(self, self.study, seed=seed) for seed in range(self.p.seed, self.p.seed+self.p.runs)]
-
-    @property
-    def seeds(self)->range: return range(self.p.seed*self.p.seeds, (self.p.seed+1)*self.p.seeds)
+        return self.whole_runs(self.study)
     def results(self)->dict: return dict(row=sizes_row(self, scores_by_size(self)))
     def told(self, row:dict)->list:
         "Accuracies by size, differences, and costs, where the set of EDC was made whole, which is their unit"
@@ -185,10 +183,6 @@ def scores_by_size(run:SizesRun)->dict:
                 out.setdefault(name, {}).setdefault(n, []).append(mean)
     return {k:{n:Score(tuple(v)) for n,v in by.items()} for k,by in out.items()}
 
-def over_sizes(by:dict)->Score:
-    "The average over the sizes, one for each run"
-    return Score(tuple(sum(run)/len(run) for run in zip(*(s.accuracies for s in by.values()))))
-
 # %% ../nbs/experiments/31_sizes.ipynb #96169f74
 def costs(run:SizesRun)->dict:
     "Seconds of the observers and of the syntheses behind each row, mean over the whole runs"
@@ -205,12 +199,12 @@ def costs(run:SizesRun)->dict:
 # %% ../nbs/experiments/31_sizes.ipynb #30da9428
 def sizes_row(run:SizesRun, found:dict)->dict:
     "One row of results/sizes.jsonl; `gains` are the averages minus that of the dedicated sets"
-    means = {k:over_sizes(by) for k,by in found.items()}
-    gain = {k:paired(v, means['dedicated']) for k,v in means.items() if k != 'dedicated'}
+    means = {k:averages(by) for k,by in found.items()}
+    gain = {k:difference_of(v, means['dedicated']) for k,v in means.items() if k != 'dedicated'}
     return common_row(run, scores={k:{str(n):numbers(s) for n,s in by.items()} for k,by in found.items()},
         averages={k:numbers(v) for k,v in means.items()}, sizes=run.sizes, runs=run.p.runs, seeds=run.p.seeds,
         cost=costs(run),
-        gains={k:dict(gain=g, half=None if h != h else h) for k,(g,h) in gain.items()})
+        gains={k:dict(gain=g, half=h) for k,(g,h) in gain.items()})
 
 # %% ../nbs/experiments/31_sizes.ipynb #32721c2d
 def sizes_table(r:dict)->str:

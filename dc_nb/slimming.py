@@ -230,6 +230,7 @@ def slimming_summary(row:dict, ipc:int, ratio:float)->dict:
 # %% ../nbs/experiments/16_slimming.ipynb #a72b2e5b
 def slimming_figure(row:dict):
     "Accuracy after healing against the share of channels that went: a panel for each IPC (EDC, Fig. 4, left)"
+    names = list(healers(row))
     ipcs = sorted({o['ipc'] for o in row['scores'] if o['ipc']})
     fig,axs = plt.subplots(1, len(ipcs), figsize=(3.4*len(ipcs), 2.7), sharey=True, squeeze=False, layout='constrained')
     def draw(ax, k, ipc, shift=0., **kw):
@@ -237,8 +238,9 @@ def slimming_figure(row:dict):
         ax.errorbar([o['ratio']+shift for o in points], *bars(points), capsize=2, label=k, **kw)
     for ax,ipc in zip(axs[0], ipcs):
         draw(ax, 'all real images', None, c='gray', ls='--', lw=1)
-        for i,(k,mark) in enumerate(zip(healers(row), 'os^Dv')): draw(ax, k, ipc, .01*(i-1), marker=mark, ms=4)
-        ax.set(title=f"{ipc} image{'s'*(ipc > 1)} a class", xlabel='share of the channels cut')
+        for i,(k,mark) in enumerate(zip(names, 'os^Dv')): draw(ax, k, ipc, .01*(i-(len(names)-1)/2), marker=mark, ms=4)
+        ax.set(title=f"{ipc} image{'s'*(ipc > 1)} a class", xlabel='share of the channels cut',
+            xticks=sorted({o['ratio'] for o in row['scores'] if o['ratio']}))
     axs[0,0].set_ylabel('accuracy, %')
-    axs[0,-1].legend(fontsize=7)
+    fig.legend(*axs[0,0].get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
     return fig

@@ -22,6 +22,7 @@ from PIL import Image,ImageOps
 from torch import Tensor
 
 from .core import Damaged,aside
+from .files import file_sha
 from .refusals import DataError,fits,shown
 
 _all_ = ['DataError', 'fits', 'shown']
@@ -156,9 +157,6 @@ def _stamp(path):
     s = os.stat(path)
     return [s.st_size, s.st_mtime_ns, s.st_ctime_ns]
 
-def _digest(path):
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
-
 # %% ../nbs/library/04_sources.ipynb #7baf5e0f
 def _digested(root, paths)->list[str]:
     places,full = _places(root),{p:os.path.join(root, p) for p in paths}
@@ -169,7 +167,7 @@ def _digested(root, paths)->list[str]:
     with ThreadPoolExecutor(8) as pool:
         for i in range(0, len(stale), 10_000):                          # a million waiting tasks would take a gigabyte
             part = stale[i:i+10_000]
-            for p,d in zip(part, pool.map(_digest, [full[p] for p in part])): rows[p][3] = d
+            for p,d in zip(part, pool.map(file_sha, [full[p] for p in part])): rows[p][3] = d
     old = time.time_ns() - _settled*1e9
     new = {p:rows[p] for p in stale if max(rows[p][1:3]) < old}
     if new: _note(places, known | new)

@@ -22,8 +22,7 @@ counted = {'seed_of', 'stream', 'seeded', 'ema_', 'exact'}         # of core; th
 
 # modules that ask for stages, or write files
 above = ('stages', 'stage_files', 'stage_code', 'progress', 'experiments', 'run_data', 'run_base', 'students', 'runs',
-    'edc_parameters', 'edc_stages', 'edc_runs', 'matching_parameters', 'matching_runs',
-    'trajectory_parameters', 'trajectory_runs', 'door', 'provenance', 'digests', 'own_code', 'tables')
+    'door', 'provenance', 'digests', 'own_code', 'tables')
 
 def plumbing()->list:
     "Definitions that ask for, keep and name things and cannot change a number"

@@ -12,7 +12,6 @@ from collections.abc import Callable,Sequence
 from dataclasses import replace
 from .sets import ImageSet
 from functools import partial
-from hashlib import sha256
 from math import ceil,isnan
 
 import numpy as np
@@ -23,6 +22,7 @@ from .coresets import random
 from .data import CondensedSet
 from .checks import Common
 from .evaluation import Score,Watched,own_labels,own_table,paired,score,fresh_student,training_set
+from .files import file_sha
 from .observers import Observer,able
 from .run_base import Run,blank,clock,noted,sound,step_time,timed,with_study
 from .soft_labels import Labelling,fixed,from_table,label_bytes
@@ -51,14 +51,6 @@ def given(run:Run, condensed:CondensedSet)->Stage:
     make = lambda job: job.save(dict(x=condensed.x))
     return Stage('given', 'the given set', (*run.here, content_of(condensed)), make, lambda state, card: condensed)
 
-# %% ../nbs/experiments/24_students.ipynb #4ccad728
-def _sha(path)->str:
-    "sha256 of a file, read in pieces"
-    h = sha256()
-    with open(path, 'rb') as f:
-        while piece := f.read(2**24): h.update(piece)
-    return h.hexdigest()
-
 # %% ../nbs/experiments/24_students.ipynb #b960d360
 def teaching(run:Run, stages:tuple, found:list)->list:
     "Observers of these networks (`found`: their values), without those that have learned nothing"
@@ -82,11 +74,11 @@ def _write_labels(run, job, loop, pick, sets):
         LabelFile(unfinished, training.epochs, len(data), len(data.classes))
     drive(loop(data, nets, unfinished), job.part, job.every, job.tick)
     os.replace(unfinished, table)
-    job.save({}, sha=_sha(table))
+    job.save({}, sha=file_sha(table))
 
 def _read_labels(run, state, card):
     table = run.store.folder/f"{card['key']}.npy"
-    if not table.exists() or _sha(table) != card['sha']: raise Damaged(f'{table} is not the table that was written')
+    if not table.exists() or file_sha(table) != card['sha']: raise Damaged(f'{table} is not the table that was written')
     return torch.from_numpy(np.load(table, mmap_mode='c'))
 
 # %% ../nbs/experiments/24_students.ipynb #412f76db
@@ -94,8 +86,7 @@ def labels(run:Run, images:tuple, pick:Callable, what:tuple, teachers:tuple, see
     picked:tuple=())->Stage:
     """The label table of the views that a student of this seed meets on `pick(values of images)`;
     a memory-mapped tensor, epochs x n x classes"""
-    training = run.study.protocol.training
-    training = training.but(views=for_images(training.views, run.train))
+    training = in_place(run)
     def loop(data, nets, path=None): return Labelling(data, nets, training, seed, path)
     def probe(name):
         return timed(loop(training_set(random(run.train, run.p.ipc, 0), run.test),
@@ -175,7 +166,7 @@ def student(run:Run, images:tuple, seed:int, title:str, pick:Callable=lambda val
         partial(probe, name=protocol.student), says=('loss',))
 
 # %% ../nbs/experiments/24_students.ipynb #fa901819
-def _train_student(run, job, images, seed, pick, others):
+def _train_student(run, job, images, seed, pick, others, loop=Watched):
     values,protocol = job.inputs, run.study.protocol
     condensed,rest = pick(values[:images]), values[images:]
     train,training = training_set(condensed, run.test), protocol.training
@@ -186,13 +177,13 @@ def _train_student(run, job, images, seed, pick, others):
     table,nets = rest[0] if rest else None, []
     if protocol.regime == 'fixed': table,nets = None, [o.net for o in teaching(run, job.stage.needs[images:], rest)]
     objective = objective_of(run, condensed, train, training, seed, table, nets)
-    loop = Watched(fresh_student(protocol, train, seed), train, training, seed, objective, run.test,
+    watched = loop(fresh_student(protocol, train, seed), train, training, seed, objective, run.test,
         decays=tuple(others))
-    losses = drive(loop, job.part, job.every, job.tick).losses
+    losses = drive(watched, job.part, job.every, job.tick).losses
     for d,stage in others.items():
         if run.store.state(stage) != 'made':
-            job.save(dict(losses=losses), stage, accuracy=accuracy(sound(loop.average(d), run.test), run.test))
-    job.save(dict(losses=losses), accuracy=accuracy(sound(loop.result, run.test), run.test), curve=loop.curve,
+            job.save(dict(losses=losses), stage, accuracy=accuracy(sound(watched.average(d), run.test), run.test))
+    job.save(dict(losses=losses), accuracy=accuracy(sound(watched.result, run.test), run.test), curve=watched.curve,
         **noted(doubt(losses, silence(train, training, seed, objective))))
 
 # %% ../nbs/experiments/24_students.ipynb #3f1e0306

@@ -4,26 +4,23 @@
 
 # %% auto #0
 __all__ = ['trajectory_study_of', 'of_set', 'all_in_weights', 'brief_trajectories', 'MttRun', 'Kept', 'expert', 'images',
-           'trajectory_sets', 'set_student', 'set_students', 'trajectory_scores', 'trajectory_row',
-           'trajectory_results', 'Mtt', 'asked_sets']
+           'trajectory_sets', 'trajectory_row', 'trajectory_results', 'Mtt', 'asked_sets']
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #6b9c0c5c
 from functools import cached_property,partial
+from collections.abc import Callable
 from os import PathLike
 
 import torch
 from .checks import evaluated
 from .core import drive,flatten,seed_of
-from .coresets import random
-from .evaluation import score
+from .every_size import EverySize,in_every_size,readable,size_scores
 from .experiments import ParameterError,families,roomy
 from .gradients import coupled
-from .matching_runs import averages,random_student,readable
 from .multisize import Multisize
 from .recipes import TrajectoryStudy,trajectory_sizes,trajectory_study
-from .runs import Run,blank,common_row,difference_of,enough_images,fit_disk,numbers,sized,student,timed
+from .runs import Run,blank,common_row,enough_images,fit_disk,sized,timed
 from .stages import Stage,choices,network_roots
-from .students import student_seeds
 from .trajectory_matching import Expert,Trajectories,first_images,packed,trajectory_set
 from .trajectory_parameters import Mtt,asked_sets
 from safetensors import safe_open
@@ -64,9 +61,10 @@ def brief_trajectories(study:TrajectoryStudy, network:str)->TrajectoryStudy:
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #191b801f
 @families('mtt')
-class MttRun(Run):
+class MttRun(EverySize):
     "The stages of a trajectory run; bad parameters stop it before a network trains"
     name,parameters,family,signs = 'mtt', Mtt, TrajectoryStudy, ('averages', 'scores', 'step_size')
+    picked = ('dc_nb.trajectory_matching.trajectory_set',)
     def __init__(self, p:Mtt, study:TrajectoryStudy|None=None, data:tuple|None=None):
         super().__init__(p, data)
         self.settle(study or trajectory_study_of(p, self.train.shape[-1]))
@@ -78,23 +76,13 @@ class MttRun(Run):
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
         roomy(self.out, m.experts*(m.horizon+1)*nets.get(m.network, 0))
 
-    @property
-    def seeds(self)->range: return student_seeds(self.p)
     @cached_property
     def matched(self)->tuple: return tuple(images(self, k) for k in self.which)
-    @cached_property
-    def made(self)->dict: return trajectory_sets(self, [self.get(s) for s in self.matched])
-    def stages(self)->list: return [s for by in set_students(self).values() for stages in by.values() for s in stages]
+    def gathered(self, values:list)->dict: return trajectory_sets(self, values)
     def results(self)->dict: return trajectory_results(self)
-    def told(self, row:dict)->list:
-        "Its row in tables and words"
-        from dc_nb.matching_report import size_table,size_verdict
-        return [size_table(row), size_verdict(row)]
-    def brief(self, network:str, kinds:dict|None=None):
+    def brief(self, network:str, stand_ins:Callable|None=None):
         "Become a run of two iterations behind one expert of one epoch, in the stand-in `network`"
-        self.p = self.p.model_copy(update=dict(sizes=None, period=1))
-        self.settle(brief_trajectories(self.study, network))
-        self.sizes = list(range(1, self.p.ipc+1))
+        self.shrink(brief_trajectories(self.study, network), period=1)
     @staticmethod
     def study_for(p:Mtt, side:int, classes:int)->TrajectoryStudy: return trajectory_study_of(p, side)
 
@@ -155,41 +143,17 @@ def trajectory_sets(run:MttRun, values:list)->dict:
     def of(what): return {k:v[what].cpu() if torch.is_tensor(v[what]) else v[what] for k,v in zip(run.which, values)}
     return dict(sets=sets, start=start.cpu(), **{k:of(k) for k in ('losses', 'sizes', 'chosen', 'seen')})
 
-# %% ../nbs/experiments/19_trajectory_runs.ipynb #26325f3c
-def set_student(run:MttRun, name:str, n:int, seed:int)->Stage:
-    "A student of the first `n` images a class of the set `name`"
-    return student(run, run.matched, seed, f'{name} {n}, seed {seed}', lambda values: run.made['sets'][name][n],
-        (name, n), picked=('dc_nb.trajectory_matching.trajectory_set',))
-
-def set_students(run:MttRun)->dict:
-    "{name: {size: stages of its students}}, with 'random' at the end"
-    mine = {k:{n:[set_student(run, k, n, s) for s in run.seeds] for n in run.sizes} for k in run.which}
-    return mine | dict(random={n:[random_student(run, n, s) for s in run.seeds] for n in run.sizes})
-
-def trajectory_scores(run:MttRun)->dict:
-    "{name: {size: Score}}, with 'random' at the end"
-    made = run.made['sets']
-    rand = random(run.train, run.p.ipc, run.p.seed)
-    of = lambda k, n: rand.first(n) if k == 'random' else made.get(k, made[run.main])[n]
-    return {k:{n:score(of(k, n), [run.get(s) for s in stages], run.study.protocol) for n,stages in by.items()}
-        for k,by in set_students(run).items()}
-
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #7cc2c02e
 def trajectory_row(run:MttRun, scores:dict)->dict:
     "One row of results: what was measured, how, and where"
-    m,made,mean = run.study.matching, run.made, {k:averages(v) for k,v in scores.items()}
-    gains = {k:difference_of(mean[run.main], v) for k,v in mean.items() if k != run.main}
-    return common_row(run, network=m.network, sizes=run.sizes,
-        scores={k:{str(n):numbers(v) for n,v in by.items()} for k,by in scores.items()},
-        averages={k:numbers(v) for k,v in mean.items()}, gains=gains, curve={},
+    m,made = run.study.matching, run.made
+    return common_row(run, **in_every_size(run, scores, run.main), network=m.network, curve={}, main=run.main,
         chosen=made['chosen'].get('MDC', []), seen=readable(made['seen'].get('MDC', [])),
-        main=run.main,
-        bytes=scores[run.main][run.sizes[-1]].bytes, experts=m.experts, span=m.span, latest=m.latest, steps=m.steps,
-        iterations=m.iterations,
+        experts=m.experts, span=m.span, latest=m.latest, steps=m.steps, iterations=m.iterations,
         step_size={k:v[-1].item() for k,v in made['sizes'].items()},
         distance={k:v[-10:].mean().item() for k,v in made['losses'].items()})
 
 def trajectory_results(run:MttRun)->dict:
     "All stages one after the other: sets, scores, row; nothing is written but caches"
-    scores = trajectory_scores(run)
+    scores = size_scores(run)
     return dict(run.made, scores=scores, row=trajectory_row(run, scores))

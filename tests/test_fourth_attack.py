@@ -134,7 +134,7 @@ def test_a_trial_has_the_teachers_of_every_other_run(tmp_path, capsys):
     own = dict(one_of_two_has_learned(tmp_path), regime='fixed')
     run,plain = [toy_search(tmp_path/k, **own) for k in ('a', 'b')]
     stage = run.mine()[0]
-    assert run.get(search.told_student(run, stage, run.seeds[0], lambda *o: None)) == plain.get(plain.mine()[0])
+    assert run.get(search.told_student(stage, lambda *o: None)) == plain.get(plain.mine()[0])
     assert 'left out' in capsys.readouterr().out
 
 def impossible(trial, s):
