@@ -4,6 +4,7 @@ What most users need is here; it is imported when it is first asked for.
 
 - condense: a small set from your images, in one call
 - CondensedSet: what comes out: first, evaluate, save, load, plot
+- UnequalSet: what comes out where `ipc` is a list: classes of unequal size
 - load, ImageSet: images of a name, a folder or a .npz, and what they become
 - evaluate, Protocol: students that are trained on a set, and how
 - named, Study: the methods, and what one is made of
@@ -15,8 +16,9 @@ What most users need is here; it is imported when it is first asked for.
 """
 __version__ = "0.2.0"
 
-_names = dict(condense='door', load='data', CondensedSet='condensed', ImageSet='sets', evaluate='evaluation', Protocol='evaluation', named='recipes',
-    Study='recipes', create='models', fit='train', synthesize='synthesis', match_gradients='gradient_matching')
+_names = dict(condense='door', load='data', CondensedSet='condensed', UnequalSet='unequal_sets', ImageSet='sets',
+    evaluate='evaluation', Protocol='evaluation', named='recipes', Study='recipes', create='models', fit='train',
+    synthesize='synthesis', match_gradients='gradient_matching')
 _modules = ('recipes', 'data', 'models', 'ledger', 'zoo')
 __all__ = [*_names, *_modules]
 

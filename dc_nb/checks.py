@@ -115,8 +115,7 @@ def wording(error:dict, kind:type[Common])->str:
     if error['type'] == 'extra_forbidden': return f"unknown parameter {name!r}: {nearest(name, kind.model_fields)}"
     given,said = error['input'], error['msg'].removeprefix('Value error, ')
     if name == 'ipc' and (isinstance(given, (list, tuple)) or ',' in str(given)):
-        said = ("one number for all classes, since a set is an array of equal ones; "
-            "dc_nb.unequal.synthesize_unequal takes a number for each")
+        said = "one number for all classes: a run has equal ones, and dc_nb.condense takes a number for each"
     return f"{name} = {given!r} is not right: {said[0].lower()}{said[1:]}"
 
 # %% ../nbs/experiments/43_checks.ipynb #aeabd50b

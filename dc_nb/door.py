@@ -8,6 +8,7 @@ __all__ = ['parts_of', 'reading', 'as_names', 'run_of', 'only_the_set', 'condens
 
 # %% ../nbs/library/16_door.ipynb #7b9c459c
 import tempfile
+from collections.abc import Callable,Sequence
 from .core import Recipe
 from os import PathLike
 from dataclasses import dataclass,replace
@@ -30,6 +31,7 @@ from .sets import ImageSet
 from .sources import fits
 from .students import teachers_of
 from .trajectory_matching import at_learned_rate
+from .unequal_sets import by_class,condensed_unequal,of_loop_1
 
 register()                                              # the families whose runs make sets
 
@@ -80,9 +82,9 @@ def run_of(data:tuple, ipc:int, method:str|Recipe='edc', **parameters):
     return make(p, None if isinstance(method, str) else recipe, data)
 
 # %% ../nbs/library/16_door.ipynb #79e27855
-def only_the_set(parameters:dict):
+def only_the_set(parameters:dict, **more:object):
     "`ParameterError` for what a whole run can do and `condense` cannot: it makes one set, here and now"
-    for k,default in dict(engine='here', address=None, plan=False, film=None).items():
+    for k,default in dict(engine='here', address=None, plan=False, film=None, **more).items():
         if parameters.get(k, default) != default:
             raise ParameterError(f"{k} = {parameters[k]!r} is of a whole run: `dc_nb run` takes it, "
                 "and condense makes the set alone")
@@ -91,7 +93,7 @@ def only_the_set(parameters:dict):
 @explained
 def condense(
     source:object, # a name, a folder, a .npz, (images, labels), a PyTorch dataset, an `ImageSet`, or (training, test)
-    ipc:int=10, # images a class
+    ipc:int|Sequence|Callable=10, # images a class; or one number for each class, or a function of the classes' sizes
     method:str|Recipe='edc', # a name of `dc_nb.recipes.named` ('edc', 'mdc', 'mtt', 'rded', ...) or a study of your own
     preset:str='small', # budget: 'small', 'cpu' or 'paper'
     network:str|nn.Module|None=None, # networks that guide the images, names with commas; None: what the preset says
@@ -99,13 +101,17 @@ def condense(
     seed:int=0,
     root:str|PathLike|None=None, # folder of a data set that has a name
     **parameters # any other: size and fit of a folder, classes of arrays; student, epochs, regime, device, ...
-)->CondensedSet: # with the labels that a student needs; knows its run, so it can be evaluated beside random images
+)->CondensedSet: # knows its run, so it can be evaluated beside random images; of unequal classes an `UnequalSet`
     "A small synthetic set to train networks on in place of the source; raises `ParameterError` or `DataError`"
     only_the_set(parameters)
     folder = tempfile.TemporaryDirectory() if out is None else None
     how,parameters = reading(parameters)
-    run = run_of(parts_of(source, root, **how), ipc, method, preset=preset, network=network, seed=seed,
-        out=str(out or folder.name), **parameters)
+    if by_class(ipc):
+        only_the_set(parameters, watch=False)
+        of_loop_1(method)
+    run = run_of(parts_of(source, root, **how), 1 if by_class(ipc) else ipc, method, preset=preset, network=network,
+        seed=seed, out=str(out or folder.name), **parameters)
+    if by_class(ipc): return condensed_unequal(run, ipc, method, folder)
     for line in apart(run): run.store.say(line)
     made = run.main_set()
     closed(run, made.x)

@@ -2,6 +2,7 @@
 import json
 import pydoc
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from dc_nb.data import load, toy
 from dc_nb.edc_runs import NearChance
 from dc_nb.experiments import ParameterError
 from dc_nb.sources import DataError
+from dc_nb.unequal_sets import UnequalSet
 
 TINY = dict(network='convnet_d1', iterations=2, epochs=3, student='convnet_d1')
 
@@ -43,6 +45,30 @@ def test_a_folder(tmp_path):
     small = condense(folder(tmp_path/'pictures'), ipc=1, regime='hard', **TINY)
     assert small.names == ['a', 'b', 'c'] and small.x.shape == (3, 1, 3, 8, 8)
     assert small.evaluate(seeds=1).set.n == 1, 'a fifth was held back to test on'
+
+@pytest.mark.parametrize('regime', ['live', 'hard', 'fixed'])
+def test_a_number_for_each_class(tmp_path, regime):
+    "A rare class has fewer real images than the mean of the set; the second call makes nothing"
+    data,keep = toy(n=20), dict(TINY, out=tmp_path, regime=regime)
+    tail = data.subset(torch.cat([data.of_class(c)[:n] for c,n in enumerate((20, 6, 2))]))
+    small = condense((tail, toy(split='test')), ipc=[8, 3, 2], **keep)
+    assert small.counts == [8, 3, 2] and small.evaluate(seeds=1).random.regime == regime
+    files = {f.name:f.stat().st_mtime_ns for f in (tmp_path/'cache').glob('*.safetensors')}
+    for ipc in (np.array([8, 3, 2]), torch.tensor([8, 3, 2]), lambda sizes: [8, 3, sizes.min()]):
+        again = condense((tail, toy(split='test')), ipc=ipc, **keep)
+        assert torch.equal(again.x, small.x) and again.evaluate(seeds=1) == small.evaluate(seeds=1)
+    assert files == {f.name:f.stat().st_mtime_ns for f in (tmp_path/'cache').glob('*.safetensors')}
+    small.save(tmp_path/'set.safetensors')
+    back = UnequalSet.load(tmp_path/'set.safetensors')
+    assert torch.equal(back.x, small.x) and back.counts == small.counts and back.meta == small.meta
+    with pytest.raises(ParameterError, match='a set from a file'): back.evaluate()
+
+def test_numbers_that_cannot_be():
+    parts = toy(), toy(split='test')
+    for ipc,says in (([3, 3, 99], 'has 20, not 99'), ([3, 3], '2 numbers for 3'), ([3, 0, 3], '1 image or more'), ('3,3,3', 'one number for all')):
+        with pytest.raises(ParameterError, match=says): condense(parts, ipc=ipc, **TINY)
+    for method in ('mdc', 'dm', 'mtt'):
+        with pytest.raises(ParameterError, match='only EDC and its relatives'): condense(parts, ipc=[3, 3, 3], method=method)
 
 def test_a_name_and_a_cache(tmp_path):
     one = condense('digits', ipc=1, out=tmp_path, **TINY)
