@@ -146,7 +146,7 @@ def continual_figure(row:dict):
             ax.errorbar(at, *bars(mine), marker=mark, ms=4, capsize=2, label=name, c=colour,
                 ls='--' if colour == 'gray' else '-')
         if len(floors) > 1: ax.set_title('the top of it' if floor else 'all', fontsize=9)
-        top = min(100.5, max(100*o['mean'] for o in row['scores'])+3)
+        top = min(100.5, max(100*(o['mean']+(o['sd'] or 0)) for o in row['scores'])+2)
         ax.set(xlabel='classes seen', ylim=(floor, top), xticks=[o['classes'] for o in mine])
     axs[0,0].set_ylabel('accuracy on them, %')
     fig.legend(*axs[0,0].get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
