@@ -88,7 +88,7 @@ def by_class(ipc:object)->bool:
 
 def of_loop_1(method:object):
     "`ParameterError` for a method of another loop"
-    if run_kind(named.find(method) if isinstance(method, str) else method) is EdcRun: return
+    if run_kind(named.find(method) if isinstance(method, str) else method).name == 'edc': return
     raise ParameterError("ipc: only EDC and its relatives take a number for each class; "
         "gradients and trajectories are matched in sets of equal classes")
 

@@ -167,9 +167,9 @@ def test_a_repainted_file_changes_the_checksum(tmp_path):
 @pytest.fixture
 def settled(monkeypatch):
     from dc_nb import sources
-    read,seen = sources._digest,[]
+    read,seen = sources.file_sha,[]
     monkeypatch.setattr(sources, '_settled', 0.)
-    monkeypatch.setattr(sources, '_digest', lambda path: seen.append(os.path.basename(path)) or read(path))
+    monkeypatch.setattr(sources, 'file_sha', lambda path: seen.append(os.path.basename(path)) or read(path))
     return seen
 
 def test_content_is_read_once(tmp_path, settled):
