@@ -10,6 +10,7 @@ __all__ = ['labels_of', 'UnequalSet', 'by_class', 'of_loop_1', 'unequal_run', 'm
 from collections.abc import Callable,Sequence
 from dataclasses import dataclass,field
 from math import ceil
+from operator import index
 from os import PathLike
 
 import torch
@@ -33,9 +34,9 @@ def labels_of(counts:list)->Tensor: return torch.arange(len(counts)).repeat_inte
 class UnequalSet:
     "Condensed images, of each class as many as asked; a student trains on it as on a `CondensedSet`"
     data: ImageSet # class by class
-    meta: dict = field(default_factory=dict) # JSON values: method, seed, parameters
+    meta: dict = field(default_factory=dict) # JSON values: method, seed, recipe
     labels = table = factor = None
-    origin = None # (run, numbers) that made it, in this process; a file has none
+    origin = None # the run that made it, in this process, and its folder; a file has none
 
     def __len__(self): return len(self.data)
     def __repr__(self): return f"UnequalSet({len(self)} images of {self.classes} classes: {self.counts})"
@@ -68,18 +69,17 @@ class UnequalSet:
         return judged_unequal(self, seeds)
     def save(self, path:str|PathLike):
         "One safetensors file"
-        own = {k:list(getattr(self.data, k)) for k in ('classes', 'mean', 'std')}
-        card = dict(self.meta, **own, name=self.data.name, counts=self.counts)
-        save_parts(path, dict(x=self.x.cpu()), kind='UnequalSet', meta=card)
+        own = {k:list(getattr(self.data, k)) for k in ('classes', 'mean', 'std', 'ids')}
+        more = dict(name=self.data.name, licence=self.data.licence, counts=self.counts)
+        save_parts(path, dict(x=self.x.cpu()), kind='UnequalSet', meta=self.meta, data=own | more)
     @classmethod
     def load(cls, path:str|PathLike):
         "The set that `save` wrote; anything else raises `DataError` or `core.Damaged`"
         with guard(path):
             state,about = load_parts(path)
             fits(about.get('kind')=='UnequalSet', f"{path} holds {about.get('kind')!r}, not an UnequalSet")
-            meta = dict(about['meta'])
-            how = [meta.pop(k) for k in ('classes', 'mean', 'std', 'name')]
-            return cls(ImageSet(state['x'], labels_of(meta.pop('counts')), *how), meta)
+            how = dict(about['data'])
+            return cls(ImageSet(state['x'], labels_of(how.pop('counts')), **how), about['meta'])
 
 # %% ../nbs/library/40_unequal_sets.ipynb #44523202
 def by_class(ipc:object)->bool:
@@ -130,7 +130,10 @@ def of_numbers(run:EdcRun, x:Tensor, counts:list)->UnequalSet:
 # %% ../nbs/library/40_unequal_sets.ipynb #78e0c4f2
 def condensed_unequal(run:EdcRun, ipc:Sequence|Callable, method:object, folder:object=None)->UnequalSet:
     "The set of a run, with `ipc[c]` images of class c, or with what `ipc` says of the sizes of the classes"
-    counts = [int(n) for n in (ipc(run.train.counts.cpu()) if callable(ipc) else ipc)]
+    asked = list(ipc(run.train.counts.cpu()) if callable(ipc) else ipc)
+    try: counts = [index(n) for n in asked]                                 # also those of NumPy and PyTorch
+    except TypeError:
+        raise ParameterError(f'ipc = {asked!r} is not right: give a whole number for each class') from None
     run = unequal_run(run, counts, method)
     made = run.get(made_unequal(run, counts))
     known = dict(method=method, seed=run.p.seed) if isinstance(method, str) else dict(seed=run.p.seed)
