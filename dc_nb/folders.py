@@ -11,7 +11,6 @@ from torch import Tensor
 from os import PathLike
 from collections import Counter
 from collections.abc import Iterable,Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,9 @@ import torch
 from PIL import Image
 
 from .core import aside,stream
+from .rows import class_names,columns_of,raw_file,row_cells,upright_picture
 from .sets import ImageSet,channel_stats
-from .sources import ImageFiles,fits,resized,folder_names,guard,seen_size,square,upright
+from .sources import ImageFiles,fits,resized,folder_names,guard,seen_size,square
 
 # %% ../nbs/library/10_folders.ipynb #ab1440d2
 def held_back(y:Tensor|np.ndarray, share:float, seed:int)->torch.Tensor:
@@ -122,23 +122,12 @@ def image_folder(
     return ImageSet(held(ImageFiles(paths, size, root, fit), in_memory), y, classes, *stats, root.resolve().name)
 
 # %% ../nbs/library/10_folders.ipynb #0256e2e5
-def _raw(image)->bytes:
-    "The undecoded file of a row: its bytes, or what lies at its path"
-    return image['bytes'] or Path(image['path']).read_bytes()
-
-def _picture(image, where)->Image.Image:
-    "The picture of a row: decoded already, or `dict(bytes=..., path=...)`"
-    with guard(where):
-        im = Image.open(BytesIO(_raw(image))) if isinstance(image, dict) else image
-        fits(isinstance(im, Image.Image), f"{where} holds a {type(im).__name__} where a picture should be")
-        return upright(im)
-
 def _put(path, image, size, fit, where):
     "Write the picture of a row to `path`; an undecoded file as it is, where no size is asked for"
     end = os.path.splitext(image.get('path') or '')[1].lower() if isinstance(image, dict) and size is None else ''
     with aside(path.with_suffix(end if end in _suffixes else '.png')) as tmp:
-        if end in _suffixes: return tmp.write_bytes(_raw(image))
-        im = _picture(image, where)
+        if end in _suffixes: return tmp.write_bytes(raw_file(image))
+        im = upright_picture(image, where)
         (im if size is None else resized(im, (size, size), fit)).save(tmp, 'PNG')
 
 # %% ../nbs/library/10_folders.ipynb #77aad444
@@ -176,19 +165,20 @@ def from_stream(
     classes:Sequence|None=None, # names of the numbers; None: what the stream says, else the numbers are the names
     size:int|None=None, # pixels a side to bring the pictures to; None: as they are
     fit:str='crop', # or 'squash'
-    columns:tuple=('image', 'label') # of a row
+    columns:Sequence|None=None # names of picture and class in a row; None: as the features say, else image and label
 )->Path: # the folder, for `load`
     "Write a stream of images into a folder, one image at a time"
     root,hidden = Path(root),Path(root)/f'.{part}'
     if (root/part).is_dir(): return root
+    columns = columns_of(rows, columns)
     begun_so(hidden, size=size, fit=fit, classes=classes and [str(o) for o in classes], columns=list(columns))
-    features = getattr(rows, 'features', None) or {}
-    names = classes or getattr(features.get(columns[1]), 'names', None)
-    folder,n,done = _folder_of(names and list(names)),-1,{f.stem for f in hidden.glob('*/*')}
+    names = list(classes) if classes else class_names(rows, columns[1])
+    folder,n,done = _folder_of(names),-1,{f.stem for f in hidden.glob('*/*')}
     for n,row in enumerate(rows):
-        c = folder(row[columns[1]], f'row {n}')
+        image,label = row_cells(row, columns, f'row {n}')
+        c = folder(label, f'row {n}')
         (hidden/c).mkdir(parents=True, exist_ok=True)
-        if f'{n:08}' not in done: _put(hidden/c/f'{n:08}', row[columns[0]], size, fit, f'row {n}')
+        if f'{n:08}' not in done: _put(hidden/c/f'{n:08}', image, size, fit, f'row {n}')
     fits(n >= 0, f"the stream for {root/part} has no rows")
     (hidden/_note).unlink()
     hidden.rename(root/part)

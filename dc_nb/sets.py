@@ -9,6 +9,7 @@ __all__ = ['unit', 'as_bytes', 'channel_stats', 'class_numbers', 'ImageSet', 'fr
 # %% ../nbs/library/05_sets.ipynb #57ec7926
 import hashlib
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass,replace
 from functools import cached_property
 from io import BytesIO
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from .core import along,checksum,nearest
+from .rows import as_pairs
 from .sources import DataError,ImageFiles,escaped,fits,resized,guard,shown,square,upright
 
 _all_ = ['DataError', 'ImageFiles', 'escaped', 'fits', 'guard', 'shown']
@@ -162,11 +164,13 @@ def _pixels(image, where):
 
 # %% ../nbs/library/05_sets.ipynb #ad257c2e
 def _item(pairs, i, where):
+    "(pixels, a number or a name) of one item"
     try: image,label = pairs[i]
     except (TypeError, ValueError, KeyError): raise DataError(f"{where} is no pair (image, label)") from None
+    if isinstance(label, str): return _pixels(image, where),label
     try: whole = 0 <= int(label)==float(label) < 100_000
     except (TypeError, ValueError, OverflowError, RuntimeError): whole = False
-    fits(whole, f"{where} has the label {label!r}; labels must be whole numbers from 0")
+    fits(whole, f"{where} has the label {label!r}; labels must be whole numbers from 0, or names")
     return _pixels(image, where),int(label)
 
 # %% ../nbs/library/05_sets.ipynb #3853c90d
@@ -180,6 +184,31 @@ def _own(x, y, classes, name, like, licence, size, fit):
         f"{name} has images of {tuple(x.shape[1:])}, {like.name} of {like.shape}; pass size=PIXELS")
     return ImageSet(x, y, like.classes, like.mean, like.std, name, like.ids, licence)
 
+# %% ../nbs/library/05_sets.ipynb #4b1210d9
+def _numbered(names, classes, where):
+    "The places of the names among `classes`"
+    odd = sorted(set(names) - set(classes))
+    fits(not odd, f"{where}: the label {odd[:1]} is none of the classes {shown(', '.join(map(str, classes)))}")
+    twice = sorted(c for c in set(names) if classes.count(c) > 1)
+    fits(not twice, f"{where}: several classes are called {twice[:1]}; give numbers as labels")
+    place = {c:i for i,c in enumerate(classes)}
+    return [place[o] for o in names]
+
+def _by_number(labels, classes, like, where):
+    "(numbers, names of the classes) of labels that are all numbers, or all names of classes"
+    named = [isinstance(o, str) for o in labels]
+    if not any(named): return labels,classes
+    fits(all(named), f"{where}: some labels are names and some are numbers; make them alike")
+    classes = list(classes or sorted(set(labels))) if like is None else list(like.classes)
+    return _numbered(labels, classes, where),classes
+
+def _same_classes(classes, like, where):
+    "Labels that are numbers mean the same classes in both parts"
+    if like is None or not classes or like.classes == tuple(map(str, range(len(like.classes)))): return
+    own = tuple(map(_named, classes))
+    fits(own==like.classes, f"{where} has the classes {shown(', '.join(own))}, and {like.name} has "
+        f"{shown(', '.join(like.classes))}: a number would mean two classes")
+
 # %% ../nbs/library/05_sets.ipynb #195613da
 def _alike(xs, name):
     "All images have the channels and the type of the first"
@@ -189,23 +218,28 @@ def _alike(xs, name):
 
 # %% ../nbs/library/05_sets.ipynb #0602ea2d
 def from_pairs(
-    pairs:object, # `len(pairs)` items `(image, label)`, e.g. a torchvision dataset
-    classes:list|None=None, # names; None: `pairs.classes`, else 0, 1, ...
+    pairs:object, # `len(pairs)` items `(image, label)`, e.g. a torchvision dataset; or rows, as Hugging Face has them
+    classes:list|None=None, # names; None: `pairs.classes`, else the names among the labels, else 0, 1, ...
     name:str='own',
     like:ImageSet|None=None, # the training part, whose classes and normalisation the test part takes
     licence:str='unknown',
     size:int|None=None, # side of the images in pixels; None: they have one
-    fit:str='crop' # how others are brought to it: 'crop' or 'squash'
+    fit:str='crop', # how others are brought to it: 'crop' or 'squash'
+    columns:Sequence|None=None # of rows with names: those of image and label; None: as their features say
 )->ImageSet:
-    "An `ImageSet` in memory of a PyTorch dataset"
+    "An `ImageSet` in memory of a PyTorch or a Hugging Face dataset"
     fits(hasattr(pairs, '__len__') and hasattr(pairs, '__getitem__'),
-        f"{name} must have a length and items (image, label), not be a {type(pairs).__name__}; make a list of it")
+        f"{name} must have a length and items (image, label), not be a {type(pairs).__name__}; make a list of it, or "
+        "write it into a folder with dc_nb.folders.from_stream")
     fits(len(pairs), f"{name} has no images")
+    pairs = as_pairs(pairs, columns)
     xs,ys = zip(*(_item(pairs, i, f'{name}[{i}]') for i in range(len(pairs))))
     _alike(xs, name)
     if size is None: square([x.shape[1:] for x in xs], name)
     else: xs = [resized(x, (size, size), fit) for x in xs]
-    classes = classes or getattr(pairs, 'classes', None)
+    given = classes or getattr(pairs, 'classes', None)
+    if not isinstance(ys[0], str): _same_classes(given, like, name)
+    ys,classes = _by_number(ys, given, like, name)
     return _own(torch.stack(xs), torch.tensor(ys), classes, name, like, licence, None, fit)
 
 # %% ../nbs/library/05_sets.ipynb #fa3216b2
@@ -233,15 +267,6 @@ def _batch(images, where):
     return x if x.dtype==torch.uint8 else x.float()
 
 # %% ../nbs/library/05_sets.ipynb #2bf6bc4f
-def _numbered(names, classes, where):
-    "The places of the names among `classes`"
-    odd = sorted(set(names) - set(classes))
-    fits(not odd, f"{where}: the label {odd[:1]} is none of the classes {shown(', '.join(map(str, classes)))}")
-    twice = sorted(c for c in set(names) if classes.count(c) > 1)
-    fits(not twice, f"{where}: several classes are called {twice[:1]}; give numbers as labels")
-    place = {c:i for i,c in enumerate(classes)}
-    return np.array([place[o] for o in names])
-
 def from_arrays(
     images:object, # all of them: an array, a tensor or a list
     labels:object, # of each
@@ -254,8 +279,8 @@ def from_arrays(
     if labels.dtype.kind == 'O' and all(isinstance(o, str) for o in labels.flat): labels = labels.astype(str)  # pandas
     if labels.dtype.kind == 'S': labels = np.char.decode(labels)
     if labels.dtype.kind == 'U':
-        classes = list(classes or sorted(set(labels.tolist()))) if like is None else list(like.classes)
-        labels = _numbered(labels.tolist(), classes, name)
+        labels,classes = _by_number(labels.tolist(), classes, like, name)
+        labels = np.array(labels)
     if not hasattr(images, 'shape'):
         return from_pairs(list(zip(images, labels)), classes, name, like, licence, size, fit)
     y = whole_labels(labels, f'{name}: labels')

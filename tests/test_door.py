@@ -196,3 +196,59 @@ def test_a_watched_call_has_its_page_in_its_own_folder(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == f'watch it in a browser: {page}'
     assert 'all stages are made' in page.read_text() and 'refresh' not in page.read_text()
     assert not [f for f in tmp_path.iterdir() if f.is_file()]
+
+# ---- two parts, and rows with names
+
+class Pairs(torch.utils.data.Dataset):
+    "As torchvision's data sets are: pictures, numbers, names of the classes"
+    classes = ['a', 'b', 'c']
+    def __init__(self, data): self.data = data
+    def __len__(self): return len(self.data)
+    def __getitem__(self, i): return Image.fromarray(self.data.x[i,0].numpy()), int(self.data.y[i])
+
+PARTS = Pairs(toy()), Pairs(toy(split='test'))
+
+@pytest.mark.parametrize('source', [PARTS, dict(train=PARTS[0], test=PARTS[1]), dict(train=PARTS[0], validation=PARTS[1])])
+def test_two_parts(source):
+    small = condense(source, ipc=1, **TINY)
+    run,_ = small.origin
+    assert (len(run.train), len(run.test)) == (len(PARTS[0]), len(PARTS[1])), 'nothing is held back'
+    assert run.test.mean == run.train.mean and small.names == ['a', 'b', 'c']
+    assert torch.equal(run.test.x, toy(split='test').x)
+
+def test_two_parts_mean_the_same_classes():
+    other = Pairs(toy(split='test'))
+    other.classes = ['b', 'a', 'c']
+    with pytest.raises(DataError, match='a number would mean two classes'): condense((PARTS[0], other), ipc=1, **TINY)
+    with pytest.raises(DataError, match='part to test on'): condense(PARTS, ipc=1, test_share=.3, **TINY)
+
+def test_evaluate_on_any_source():
+    "Test images of other kinds give what the `ImageSet` gives, for a set in memory and for one of a file"
+    small = condense(PARTS, ipc=1, regime='hard', **TINY)
+    right = small.evaluate(seeds=1)
+    rows = [dict(image=im, label='abc'[y]) for im,y in (PARTS[1][i] for i in range(len(PARTS[1])))]
+    for test in (PARTS[1], (PARTS[1].data.x, PARTS[1].data.y), rows, dict(train=0, test=PARTS[1])):
+        assert small.evaluate(test, seeds=1).set == right.set
+    alone = CondensedSet(small.x, meta=small.meta)
+    assert alone.evaluate(rows, seeds=1).set == alone.evaluate(PARTS[1], seeds=1).set
+
+def test_hugging_face(tmp_path, monkeypatch):
+    "The real library, where it is installed: a dataset with two parts, columns of other names, a stream, and the way back"
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setenv('HF_HOME', str(tmp_path/'home'))
+    hf = pytest.importorskip('datasets')
+    folder(tmp_path/'pictures'/'train'), folder(tmp_path/'pictures'/'test', n=5)
+    both = hf.load_dataset('imagefolder', data_dir=str(tmp_path/'pictures'))
+    small = condense(both, ipc=1, **TINY)
+    assert small.names == ['a', 'b', 'c'] and len(small.origin[0].test) == 15
+    other = both.rename_columns(dict(image='img', label='fine_label'))
+    assert torch.equal(condense(other.with_format('torch'), ipc=1, **TINY).x, small.x)
+    from dc_nb.folders import from_stream
+    from dc_nb.formats import export
+    stream = hf.load_dataset('imagefolder', data_dir=str(tmp_path/'pictures'), split='train', streaming=True)
+    with pytest.raises(DataError, match='from_stream'): condense(stream, ipc=1, **TINY)
+    there = load(from_stream(stream.rename_column('image', 'img'), tmp_path/'stream'))
+    assert torch.equal(there.x.sum((1, 2, 3)).sort()[0], toy(channels=3).x.sum((1, 2, 3)).sort()[0])
+    with pytest.warns(UserWarning, match='stays behind'): export(small, 'hf', tmp_path/'out')
+    again = hf.load_dataset(str(tmp_path/'out'), split='train')
+    assert again.features['label'].names == ['a', 'b', 'c'] and len(again) == 3
