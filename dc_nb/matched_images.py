@@ -7,7 +7,7 @@ __all__ = ['idc_training', 'MatchingRecipe', 'StoredImages', 'Sight', 'Plan', 'E
            'Images']
 
 # %% ../nbs/concepts/22_matched_images.ipynb #37e5682d
-from collections.abc import Callable
+from collections.abc import Callable,Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -73,14 +73,14 @@ class StoredImages:
         self.std = torch.tensor(data.std, device=start.device, dtype=start.dtype)[:,None,None]
         self.plan = recipe.extra.begin(self.classes, self.ipc) if recipe.extra else None
         self.rate = recipe.rate*(self.ipc/10 if recipe.per_ten else 1)
-        self.loss = None
+        self.grad,self.loss = None, None
 
     def decode(self, x:Tensor)->Tensor: return enlarge(x, self.recipe.factor, self.data.shape[1:])
 
-    def groups(self)->dict:
-        "{(prefix, held): classes}; prefix 0 is none"
+    def groups(self, cs:Iterable|None=None)->dict:
+        "{(prefix, held): those of the classes `cs`}; prefix 0 is none, None are all classes"
         p,out = self.plan, {}
-        for c in range(self.classes): out.setdefault((p.size(c), p.held(c)) if p else (0, 0), []).append(c)
+        for c in range(self.classes) if cs is None else cs: out.setdefault((p.size(c), p.held(c)) if p else (0, 0), []).append(c)
         return out
 
 # %% ../nbs/concepts/22_matched_images.ipynb #b7e1965b
@@ -123,7 +123,7 @@ def compare_prefixes(
     weights:dict, # of `net`, those whose gradients are compared
     cs:list, # classes
     x:Tensor, # their images, classes x ipc x C x H x W
-    views:list, # the view of class c is `views[c]`
+    views:list|dict, # the view of class c is `views[c]`
     size:int=0, # n of the prefix; 0: none
     held:int=0, # that many images of a class are constants
     batched:bool=False # all classes in one go
@@ -140,7 +140,7 @@ def pixel_gradient(
     net:nn.Module,
     weights:dict, # of `net`, those whose gradients are compared
     cs:list, # classes
-    views:list, # the view of class c is `views[c]`
+    views:list|dict, # the view of class c is `views[c]`
     aims:list, # what is compared of real images, tensors with an axis of these classes
     size:int=0, # n of the prefix; 0: none
     held:int=0, # that many images of a class are constants
@@ -158,14 +158,22 @@ def pixel_gradient(
 class Images(StoredImages):
     "The stored images of one method while they are matched"
     def pixel_gradient(self, *of, **how)->tuple[Tensor,Tensor]: return pixel_gradient(self, *of, **how)
-    def match(self, net:nn.Module, weights:dict, views:list, aims:list, batched:bool):
-        "One step of all classes: `views` is the draw of each, `aims` what is compared of real images (axis 0: classes)"
-        grad,self.loss = torch.empty_like(self.x), 0.
-        for (size,held),cs in self.groups().items():
-            at = along(torch.tensor(cs), grad)
-            grad[at],loss = self.pixel_gradient(net, weights, cs, views, [a[at] for a in aims], size, held, batched)
+    def begin(self):
+        "Before a step: no class has its gradient yet"
+        self.grad,self.loss = torch.empty_like(self.x), 0.
+    def match(self, net:nn.Module, weights:dict, cs:list, views:dict, aims:list, batched:bool):
+        "The gradient of the classes `cs`: `views` has the draw of each, `aims` what is compared of real images (axis 0: `cs`)"
+        place = {c:i for i,c in enumerate(cs)}
+        for (size,held),g in self.groups(cs).items():
+            at = along(torch.tensor([place[c] for c in g]), self.grad)
+            aim = [a[at] for a in aims]
+            self.grad[along(torch.tensor(g), self.grad)],loss = self.pixel_gradient(net, weights, g, views, aim, size,
+                held, batched)
             self.loss = self.loss + loss
-        self.move(grad*self.std**2 if self.recipe.unit == 'normalised' else grad)
+    def step(self):
+        "The images move when all classes have their gradient"
+        self.move(self.grad*self.std**2 if self.recipe.unit == 'normalised' else self.grad)
+        self.grad = None
 
     @torch.no_grad()
     def move(self, grad:Tensor):

@@ -197,11 +197,14 @@ def doubts(run:Run)->list:
 def saturated(start:torch.Tensor, end:torch.Tensor)->str:
     """A sentence if most pixels that had a shade at the start are at an end of the range;
     `Diverged` where values round a pixel's range away"""
-    if float(end.abs().mean())*torch.finfo(torch.float32).eps > 1:
-        raise Diverged(f'the images are {float(end.abs().mean()):.3g} in the mean, pixels go from 0 to 1: '
-            'lower the rate of the images')
-    shades = (start > 0) & (start < 1)
-    share = float(((end <= 0) | (end >= 1))[shades].float().mean()) if shades.any() else 0.
+    mean = float(end.norm(1))/end.numel()
+    if mean*torch.finfo(torch.float32).eps > 1:
+        raise Diverged(f'the images are {mean:.3g} in the mean, pixels go from 0 to 1: lower the rate of the images')
+    def shades(x): return (x > 0) & (x < 1)
+    # class by class: masks of all images take memory
+    counts = [torch.stack([shades(a).sum(), (shades(a) & ~shades(b)).sum()]) for a,b in zip(start, end)]
+    had,lost = torch.stack(counts).sum(0).tolist()
+    share = lost/max(1, had)
     return (f"{share:.0%} of the pixels that had a shade are black or white at the end: "
         "the rate of the images is too high") if share > .5 else ''
 
