@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader,Dataset,TensorDataset
 
+from .core import stacked
 from .formation import enlarge
 from .sets import ImageSet,class_numbers,rows_figure,rows_html,unit
 from .sources import DataError,affordable,escaped,fits,guard
@@ -121,7 +122,7 @@ class CondensedSet(Dataset):
         "(image C x H x W in [0,1], class or soft label) of training image `i`"
         stored,tile = divmod(range(len(self))[i], self.factor**2)
         c,r = divmod(stored, self.ipc)
-        return self._enlarged(self.x[c,r][None])[tile],c if self.labels is None else self.labels[c,r]
+        return self._enlarged(self.x[c:c+1,r:r+1])[0,tile],c if self.labels is None else self.labels[c,r]
     def __eq__(self, other): return isinstance(other, CondensedSet) and self._key()==other._key()
     def _key(self): return content_digest(self._parts(), self.table),self.factor,self.meta
     def _parts(self): return {k:t for k,t in dict(x=self.x, labels=self.labels).items() if t is not None}
@@ -143,14 +144,15 @@ class CondensedSet(Dataset):
         out.origin = self.origin
         return out
     def to(self, device:str|torch.device): return self._with(**{k:t.to(device) for k,t in self._parts().items()})
-    def _enlarged(self, x, size=None):
+    def _enlarged(self, x, size=None): # classes x n x C x H x W -> classes x n*factor^2 x C x ...
         size = (size,size) if isinstance(size, int) else tuple(size or self.meta.get('shape', self.x.shape[2:])[1:])
-        affordable(4*len(x)*self.factor**2*x.shape[1]*size[0]*size[1], f"{len(x)*self.factor**2} decoded images")
-        return enlarge(unit(x), self.factor, size)
+        many = x.shape[:2].numel()*self.factor**2
+        affordable(4*many*x.shape[-3]*size[0]*size[1], f"{many} decoded images")
+        return stacked((enlarge(unit(o), self.factor, size) for o in x), len(x))
     def decode(self, size:tuple|int|None=None)->Tensor:
         "classes x ipc x factor^2 x C x H x W floats, tiles enlarged to `size`, else to the `shape` in `meta`"
-        out = self._enlarged(self.x.flatten(0, 1), size)
-        return out.unflatten(0, (self.classes, self.ipc, self.factor**2))
+        out = self._enlarged(self.x, size)
+        return out.unflatten(1, (self.ipc, self.factor**2))
     def first(self, n:int):
         "The set of `n` images a class: a slice of the rank axis"
         fits(1 <= n <= self.ipc, f"first({n}) of a set with {self.ipc} images a class: choose 1..{self.ipc}")

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['recipe', 'View', 'Objective', 'RateSchedule', 'Builder', 'Tick', 'spell', 'later', 'Recipe', 'seed_of', 'stream',
-           'seeded', 'ema_', 'exact', 'along', 'table', 'Diverged', 'all_finite', 'drive', 'Registry', 'UnknownName',
-           'imported', 'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum', 'save_state',
-           'load_state', 'saved_state']
+           'seeded', 'ema_', 'exact', 'along', 'stacked', 'table', 'Diverged', 'all_finite', 'drive', 'Registry',
+           'UnknownName', 'imported', 'nearest', 'Unwritable', 'aside', 'flatten', 'unflatten', 'Damaged', 'checksum',
+           'save_state', 'load_state', 'saved_state']
 
 # %% ../nbs/library/01_core.ipynb #21c06eea
 import contextlib,hashlib
-from collections.abc import Callable
+from collections.abc import Callable,Iterable
 from dataclasses import dataclass,field,fields,is_dataclass,replace
 from functools import partial
 from numbers import Number
@@ -129,6 +129,16 @@ def along(t:Tensor, x:Tensor)->Tensor:
     kind = x.dtype if t.is_floating_point() and x.is_floating_point() else t.dtype
     # on the way back it must: the numbers are read at once
     return t.to(x.device, kind, non_blocking=t.device.type == 'cpu')
+
+# %% ../nbs/library/01_core.ipynb #91cbab1d
+def stacked(parts:Iterable, n:int)->Tensor: # `parts`: n tensors of one shape
+    "`torch.stack` that holds one part at a time beside the result"
+    parts = iter(parts)
+    first = next(parts)
+    out = first.new_empty(n, *first.shape)
+    out[0] = first
+    for i in range(1, n): out[i] = next(parts)
+    return out
 
 # %% ../nbs/library/01_core.ipynb #b2cd0edd
 def table(rows:list)->str:

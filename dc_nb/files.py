@@ -116,11 +116,20 @@ def checksum(tensors:dict)->str:
     return h.hexdigest()
 
 # %% ../nbs/library/22_files.ipynb #34e070b9
+def _apart(tensors:dict)->dict:
+    "Tensors that share no memory, as safetensors asks for: copies of those that do"
+    seen = set()
+    def own(t):
+        at = t.untyped_storage()
+        alone = at.nbytes() == t.nbytes and at.data_ptr() not in seen
+        seen.add(at.data_ptr())
+        return t if alone else t.clone()
+    return {k:own(t) for k,t in tensors.items()}
+
 def save_state(path:str|PathLike, state:dict, **card):
     "Write a nested `state` of tensors and JSON values, and a `card` that describes it; whole or not at all"
     flat = flatten(state)
-    # copies: safetensors refuses tensors that share memory
-    tensors = {k:v.detach().cpu().contiguous().clone() for k,v in flat.items() if isinstance(v, Tensor)}
+    tensors = _apart({k:v.detach().cpu().contiguous() for k,v in flat.items() if isinstance(v, Tensor)})
     text = json.dumps(dict(plain={k:v for k,v in flat.items() if k not in tensors}, card=card))
     # one entry: safetensors does not keep the order of several, and equal states must give equal bytes
     with aside(path) as tmp: save_file(tensors, tmp, metadata=dict(dc_nb=_seal(text, tensors)+text))

@@ -8,6 +8,7 @@ __all__ = ['untile', 'tile', 'tile_sides', 'shrink', 'padded', 'enlarge', 'image
 # %% ../nbs/concepts/10_formation.ipynb #010b7ae4
 import torch
 import torch.nn.functional as F
+from .core import stacked
 from torch import Tensor
 
 # %% ../nbs/concepts/10_formation.ipynb #b8893891
@@ -50,13 +51,15 @@ def shrink(
 )->Tensor: # classes x ipc x C x H' x W', H' the next multiple of `factor`, or H
     "Many images to few stored ones: image d becomes tile d % factor^2 of stored image d // factor^2"
     if factor == 1: return x
-    c,n = x.shape[:2]
+    n = x.shape[1]
     if n % factor**2:
         raise ValueError(f"{n} images a class do not fill tiles of factor {factor}: {factor**2} make one stored image")
-    parts = x.reshape(c*n//factor**2, factor**2, *x.shape[2:])
     rows,cols = [tile_sides(s, factor, whole) for s in x.shape[3:]]
-    def row(i, h): return torch.cat([F.interpolate(parts[:,factor*i+j], (h, w)) for j,w in enumerate(cols)], -1)
-    return torch.cat([row(i, h) for i,h in enumerate(rows)], -2).unflatten(0, (c, -1))
+    def joined(parts): # ipc x factor^2 x C x H x W
+        def row(i, h): return torch.cat([F.interpolate(parts[:,factor*i+j], (h, w)) for j,w in enumerate(cols)], -1)
+        return torch.cat([row(i, h) for i,h in enumerate(rows)], -2)
+    # class by class: all at once would copy them all
+    return stacked((joined(o.unflatten(0, (-1, factor**2))) for o in x), len(x))
 
 # %% ../nbs/concepts/10_formation.ipynb #b69418c3
 def padded(

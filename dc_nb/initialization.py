@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from collections.abc import Callable,Sequence
 from .augment import crop,flip
+from .core import stacked
 from .data import CondensedSet,ImageSet
 from .formation import tile
 from .sets import class_numbers,unit
@@ -36,12 +37,8 @@ def enough(data:ImageSet, n:int, what:str='ipc'):
     if n > least: raise ValueError(f"{what} {n} is more than the smallest class ({rare!r}) has: at most {least}")
 
 def each_class(data:ImageSet, images:Callable)->Tensor:
-    "classes x n x C x H x W of `images(c)`; one class at a time is held twice"
-    first = images(0)
-    out = first.new_empty(len(data.classes), *first.shape)
-    out[0] = first
-    for c in range(1, len(out)): out[c] = images(c)
-    return out
+    "classes x n x C x H x W of `images(c)`"
+    return stacked(map(images, range(len(data.classes))), len(data.classes))
 
 # %% ../nbs/concepts/07_initialization.ipynb #24feb6f6
 def real(
