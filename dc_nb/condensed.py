@@ -181,10 +181,11 @@ class CondensedSet(Dataset):
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         return DataLoader(_tensors(self, normalise), batch, shuffle=seed is not None, generator=generator, **kw)
     origin = None # the run that made it, in this process; a file has none
-    def evaluate(self, test:ImageSet|None=None, seeds:int=3):
-        "Students on this set, and on random images where the run that made it is at hand (`dc_nb.condense`)"
+    def evaluate(self, test:object|None=None, seeds:int=3, **how:object):
+        """Students on this set, and on random images where the run that made it is at hand (`dc_nb.condense`);
+        `test`: images to test on, of any source, and `how` they are read: size, fit, columns"""
         from dc_nb.door import judged
-        return judged(self, test, seeds)
+        return judged(self, test, seeds, **how)
     @property
     def card(self)->dict: return _card(self)
     def _repr_html_(self)->str: return _as_html(self)

@@ -10,7 +10,7 @@ import json,os,warnings
 from torch import Tensor
 from os import PathLike
 from collections import Counter
-from collections.abc import Iterable,Sequence
+from collections.abc import Iterable,Mapping,Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 
 from .core import aside,stream
+from .labels import one_label
 from .rows import class_names,columns_of,raw_file,row_cells,upright_picture
 from .sets import ImageSet,channel_stats
-from .sources import ImageFiles,fits,resized,folder_names,guard,seen_size,square
+from .sources import DataError,ImageFiles,fits,resized,folder_names,guard,pixels_wide,seen_size,square
 
 # %% ../nbs/library/10_folders.ipynb #ab1440d2
 def held_back(y:Tensor|np.ndarray, share:float, seed:int)->torch.Tensor:
@@ -169,6 +170,9 @@ def from_stream(
 )->Path: # the folder, for `load`
     "Write a stream of images into a folder, one image at a time"
     root,hidden = Path(root),Path(root)/f'.{part}'
+    fits(part in ('train', 'test', 'val'), f"part={part!r} must be train, test or val: a folder has no other parts")
+    if isinstance(rows, Mapping): raise DataError(f"a stream is one part: take one of {', '.join(map(str, rows))}")
+    pixels_wide(size)
     if (root/part).is_dir(): return root
     columns = columns_of(rows, columns)
     begun_so(hidden, size=size, fit=fit, classes=classes and [str(o) for o in classes], columns=list(columns))
@@ -176,7 +180,7 @@ def from_stream(
     folder,n,done = _folder_of(names),-1,{f.stem for f in hidden.glob('*/*')}
     for n,row in enumerate(rows):
         image,label = row_cells(row, columns, f'row {n}')
-        c = folder(label, f'row {n}')
+        c = folder(one_label(label, f'row {n}'), f'row {n}')
         (hidden/c).mkdir(parents=True, exist_ok=True)
         if f'{n:08}' not in done: _put(hidden/c/f'{n:08}', image, size, fit, f'row {n}')
     fits(n >= 0, f"the stream for {root/part} has no rows")

@@ -36,7 +36,7 @@ def without_images(
     m,y = cs.meta, torch.arange(cs.classes).repeat_interleave(n)
     x = torch.zeros(1, *m['shape'], dtype=torch.uint8).expand(len(y), -1, -1, -1)
     ids = m['ids'] if m.get('ids', m['classes']) != m['classes'] else ()
-    return Absent(x, y, m['classes'], m['mean'], m['std'], m.get('data', 'images'), ids)
+    return Absent(x, y, m['classes'], m['mean'], m['std'], m.get('data', 'images'), ids, by_name=bool(m.get('by_name')))
 
 # %% ../nbs/library/37_lone_test_part.ipynb #43816942
 def npz_test(path:Path, like:Absent)->ImageSet:

@@ -80,7 +80,8 @@ class StoredImages:
     def groups(self, cs:Iterable|None=None)->dict:
         "{(prefix, held): those of the classes `cs`}; prefix 0 is none, None are all classes"
         p,out = self.plan, {}
-        for c in range(self.classes) if cs is None else cs: out.setdefault((p.size(c), p.held(c)) if p else (0, 0), []).append(c)
+        for c in range(self.classes) if cs is None else cs:
+            out.setdefault((p.size(c), p.held(c)) if p else (0, 0), []).append(c)
         return out
 
 # %% ../nbs/concepts/22_matched_images.ipynb #b7e1965b
@@ -162,7 +163,7 @@ class Images(StoredImages):
         "Before a step: no class has its gradient yet"
         self.grad,self.loss = torch.empty_like(self.x), 0.
     def match(self, net:nn.Module, weights:dict, cs:list, views:dict, aims:list, batched:bool):
-        "The gradient of the classes `cs`: `views` has the draw of each, `aims` what is compared of real images (axis 0: `cs`)"
+        "The gradient of the classes `cs`; `views`: the draw of each, `aims`: what real images ask for (axis 0: `cs`)"
         place = {c:i for i,c in enumerate(cs)}
         for (size,held),g in self.groups(cs).items():
             at = along(torch.tensor([place[c] for c in g]), self.grad)

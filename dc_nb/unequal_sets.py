@@ -64,9 +64,10 @@ class UnequalSet:
         "A figure of the images, a row for each class"
         return rows_figure(self.padded(), list(self.data.classes), rows, columns)
     def _repr_html_(self)->str: return rows_html(self.padded(), list(self.data.classes), [repr(self)], columns=20)
-    def evaluate(self, seeds:int=3):
-        "Students on this set and on random real images of the same numbers, tested on the run's test part"
-        return judged_unequal(self, seeds)
+    def evaluate(self, test:object|None=None, seeds:int=3, **how:object):
+        """Students on this set and on random real images of the same numbers;
+        `test`: images to test on, of any source (None: the run's), and `how` they are read"""
+        return judged_unequal(self, test, seeds, **how)
     def save(self, path:str|PathLike):
         "One safetensors file"
         own = {k:list(getattr(self.data, k)) for k in ('classes', 'mean', 'std', 'ids')}
@@ -140,11 +141,13 @@ def condensed_unequal(run:EdcRun, ipc:Sequence|Callable, method:object, folder:o
     made.meta,made.origin = known | dict(recipe=run.study.key), (run, folder)
     return made
 
-def judged_unequal(made:UnequalSet, seeds:int=3):
+def judged_unequal(made:UnequalSet, test:object|None=None, seeds:int=3, **how:object):
     "What `UnequalSet.evaluate` gives: beside random real images of the same numbers"
-    from dc_nb.door import Comparison
+    from dc_nb.door import Comparison,tested_on
     if made.origin is None: raise ParameterError('a set from a file does not know its run: train on its `data`')
-    (run,_),nets = made.origin, teachers_of(made.origin[0])
+    run,_ = made.origin
+    if test is not None: run = type(run)(run.p, run.study, (run.train, tested_on(made, test, **how)))
+    nets = teachers_of(run)
     def score(images, title):
         stages = [student(run, (images(s),), s, f'{title}, seed {s}', teachers=run.teachers) for s in range(seeds)]
         return scored(run, run.get(images(0)), stages, nets)

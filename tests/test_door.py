@@ -12,7 +12,9 @@ from conftest import ROOT
 from dc_nb import condense
 from dc_nb.condensed import CondensedSet
 from dc_nb.core import UnknownName
-from dc_nb.data import load, toy
+from dc_nb.data import as_images, load, toy
+from dc_nb import door
+from dc_nb.door import parts_of
 from dc_nb.edc_runs import NearChance
 from dc_nb.experiments import ParameterError
 from dc_nb.sources import DataError
@@ -217,10 +219,78 @@ def test_two_parts(source):
     assert torch.equal(run.test.x, toy(split='test').x)
 
 def test_two_parts_mean_the_same_classes():
-    other = Pairs(toy(split='test'))
-    other.classes = ['b', 'a', 'c']
-    with pytest.raises(DataError, match='a number would mean two classes'): condense((PARTS[0], other), ipc=1, **TINY)
+    "A class is matched by its name, and a number that could mean two classes is refused"
+    turned = Pairs(toy(split='test'))
+    turned.classes, turned.data.y = ['c', 'b', 'a'], 2-turned.data.y
+    small = condense((PARTS[0], turned), ipc=1, **TINY)
+    assert small.origin[0].test.y.tolist() == PARTS[1].data.y.tolist()
+    x,y,names = PARTS[0].data.x, PARTS[0].data.y, np.array(['cat', 'dog', 'bee'])
+    with pytest.raises(DataError, match='numbers as labels, and those of own are names'):
+        condense(((x, names[y]), (x, y)), ipc=1, **TINY)
+    by_name = condense(((x, names[y]), (x, names[y])), ipc=1, regime='hard', **TINY)
+    alone = CondensedSet(by_name.x, meta=by_name.meta)
+    for made in (by_name, alone):
+        with pytest.raises(DataError, match='numbers as labels'): made.evaluate((x, y), seeds=1)
+        assert torch.equal(door.tested_on(made, (x, names[y])).y, torch.tensor([1, 2, 0])[y])
     with pytest.raises(DataError, match='part to test on'): condense(PARTS, ipc=1, test_share=.3, **TINY)
+
+def test_names_that_are_numbers_keep_their_order():
+    data = toy(classes=11, n=6)
+    (a,b),(c,d) = [parts_of(((data.x, l(data.y)), (data.x, data.y)), size=8) for l in (lambda y: y.numpy().astype(str), lambda y: y)]
+    assert a.classes == c.classes == tuple(map(str, range(11))) and torch.equal(a.y, c.y) and torch.equal(b.y, d.y)
+
+class Broken(Pairs):
+    def __getitem__(self, i): raise RuntimeError('the disk is gone')
+
+IMAGES, LABELS = toy().x.permute(0, 2, 3, 1).numpy(), toy().y.numpy()
+
+@pytest.mark.parametrize('source,says', [
+    ([dict(img=PARTS[0][0][0], label=0)]*4, "row 0 has the columns img, label, not \\['image'\\]"),
+    (('a', 'b'), 'a is the path or name of a whole data set'), (dict(train='a', test='b'), 'a is the path or name'),
+    (dict(train=PARTS[0], dev=PARTS[1]), 'which of the parts train, dev is to test on'),
+    ((PARTS[0], None), 'not a Pairs and a NoneType'),
+    ((iter([]), iter([])), 'not a list_iterator and a list_iterator'),
+    ((IMAGES, [0, 'cat']*30), 'some are names and some are numbers'),
+    ((IMAGES.astype('uint16'), LABELS), 'must be uint8'), (PARTS[0], 'whole number of pixels'),
+    ((PARTS[0], Pairs(toy(channels=3))), None)])
+def test_what_cannot_be_read_is_said(source, says):
+    more = dict(size='8') if says == 'whole number of pixels' else {}
+    if says is None:
+        class Colour(Pairs):
+            def __getitem__(self, i): return self.data.x[i], int(self.data.y[i])
+        source,says = (PARTS[0], Colour(toy(channels=3))), 'the test part of own has images that are RGB, those of own are gray'
+    with pytest.raises(DataError, match=says): condense(source, ipc=1, **TINY, **more)
+
+def test_an_error_of_a_data_set_is_its_own():
+    with pytest.raises(RuntimeError, match='the disk is gone'): condense(Broken(toy()), ipc=1, **TINY)
+
+@pytest.mark.parametrize('wrong', [dict(method='ecd'), dict(ipc=0), dict(student='nobody'), dict(epohcs=3)])
+def test_parameters_are_refused_before_an_image_is_read(wrong):
+    with pytest.raises((UnknownName, ParameterError)): condense(Broken(toy()), **dict(ipc=1) | TINY | wrong)
+
+def test_other_forms_of_a_source():
+    "A list of two, tuples of images, columns of pandas, a split by torch, a mapping with the test part alone"
+    import pandas as pd
+    ims = [PARTS[0][i][0] for i in range(60)]
+    right = as_images(PARTS[0])
+    frame = pd.DataFrame(dict(image=ims, label=['abc'[y] for y in LABELS]))
+    for same in ((tuple(ims), tuple(LABELS.tolist())), [ims, LABELS.tolist()], frame, (frame.image, frame.label)):
+        assert torch.equal(as_images(same).x, right.x) and torch.equal(as_images(same).y, right.y)
+    split = torch.utils.data.random_split(PARTS[0], [40, 20])
+    assert [len(o) for o in parts_of(split)] == [40, 20] == [len(o) for o in parts_of(tuple(split))]
+    small = condense(list(PARTS), ipc=1, regime='hard', **TINY)
+    assert small.evaluate(dict(validation=PARTS[1]), seeds=1).set == small.evaluate(seeds=1).set
+    renamed = condense(PARTS, ipc=1, classes=['x', 'y', 'z'], **TINY)
+    assert renamed.names == ['x', 'y', 'z'] and renamed.origin[0].test.classes == ('x', 'y', 'z')
+
+def test_evaluate_brings_images_to_the_side_of_the_set(tmp_path):
+    small = condense(folder(tmp_path/'large', side=16), size=8, ipc=1, regime='hard', **TINY)
+    assert small.evaluate(tmp_path/'large', seeds=1).set == small.evaluate(seeds=1).set
+    one,two = parts_of(tmp_path/'large', size=16)
+    with pytest.raises(DataError, match='pass size=PIXELS'): small.evaluate(two, seeds=1)
+    pairs = [(x, int(y)) for x,y in zip(two.x, two.y)]
+    assert small.evaluate(pairs, seeds=1).set.n == 1                    # the run's size
+    assert condense(PARTS, ipc=1, regime='hard', **TINY).evaluate(Pairs(toy(side=16)), seeds=1, size=8).set.n == 1
 
 def test_evaluate_on_any_source():
     "Test images of other kinds give what the `ImageSet` gives, for a set in memory and for one of a file"

@@ -149,7 +149,7 @@ def test_an_unequal_start_is_class_by_class():
 
 def test_labels_of_a_stream(tmp_path):
     def rows(*labels): return [dict(image=dict(bytes=b'x', path='a.png'), label=o) for o in labels]
-    cases = {'label -1 is none of the classes, 0..1':((0, -1), ['x', 'y']), 'label 7 is none':((7,), ['x', 'y']),
+    cases = {'row 1 has the label -1; labels must be whole numbers from 0':((0, -1), ['x', 'y']), 'label 7 is none':((7,), ['x', 'y']),
         "label 'z' is none":(('z',), ['x', 'y']), "'C..' and 'C!.' would both be the folder":(('C??', 'C!?'), None)}
     for i,(says,(labels,names)) in enumerate(cases.items()):
         with pytest.raises(DataError, match=says): from_stream(rows(*labels), tmp_path/str(i), classes=names)
