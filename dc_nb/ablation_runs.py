@@ -22,7 +22,7 @@ from .evaluation import Score,score,with_sign
 from .experiments import families
 from .observers import Observer
 from .report import percent
-from .runs import common_row,difference_of,numbers,sized
+from .runs import common_row,difference_of,sized
 from .studies import Study
 
 _all_ = ['Ablation']
@@ -103,7 +103,7 @@ def ablation_row(run:AblationRun, found:dict)->dict:
     p,base = run.p, found[run.p.method]
     unit = partial(of_runs, runs=p.runs, seeds=p.seeds)
     gains = {k:difference_of(unit(v), unit(base)) for k,v in found.items() if k != p.method}
-    row = common_row(run, ablation=p.ablation, scores={k:numbers(v) for k,v in found.items()},
+    row = common_row(run, ablation=p.ablation, scores={k:v.row for k,v in found.items()},
         gains={k:dict(gain=d, half=h) for k,(d,h) in gains.items()},
         recipes={k:s.key for k,s in run.variants.items()}, runs=p.runs, seeds=p.seeds)
     return row | dict(seconds=set_seconds(run))

@@ -16,13 +16,13 @@ import torch
 from .core import checksum,seed_of,stream
 from .coresets import random
 from .data import CondensedSet,ImageSet
-from .evaluation import Protocol,evaluate
+from .evaluation import Protocol,Score,evaluate
+from .first_loop import set_of,teachers
 from .gradient_matching import match_gradients
 from .keeper import Keeper,code_roots,forget,identity,kept_set
 from .published_lines import in_print
 from .recipes import MatchingStudy,Study,matching_sizes,matching_study,sized_study
-from .report import percent
-from .slimming import bars,mean_sd,set_of,teachers
+from .report import bars,percent
 
 # %% ../nbs/experiments/17_continual.ipynb #7f156608
 def class_steps(classes:int, steps:int, seed:int)->tuple:
@@ -123,7 +123,7 @@ def measure_continual(
     keep = Keeper(out, str(images.y.device), roots)
     found = [_one_run(images, test, ipc, steps, updates, edc, idc, more, s, keep) for s in range(seed, seed+runs)]
     classes = [sum(map(len, class_steps(len(images.classes), steps, seed)[:k+1])) for k in range(steps)]
-    def after(name, k): return mean_sd([o[name][k] for o in found])
+    def after(name, k): return Score(tuple(o[name][k] for o in found)).row
     scores = [dict(set=name, classes=c, **after(name, k)) for name in found[0] for k,c in enumerate(classes)]
     return dict(run='continual', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, preset=preset,
         student=idc.protocol.student, scores=scores, updates=updates, seed=seed, runs=runs, seconds=keep.seconds)

@@ -23,11 +23,12 @@ import torchvision
 from .condensed import CondensedSet
 from .core import Registry,UnknownName,stream
 from .folders import held,split_off,image_folder,inside,listed
+from .in_memory import from_arrays,from_pairs,same_shape
 from .labels import numbered_like
 from .npz_images import npz_images
 from .parts import both_parts,is_pair,test_of
 from .refusals import source_named,split_name
-from .sets import ImageSet,channel_stats,from_arrays,from_pairs,same_shape
+from .sets import ImageSet,channel_stats
 from .sources import DataError,ImageFiles,fits,guard,pixels_wide
 
 _all_ = ['CondensedSet', 'DataError', 'ImageFiles', 'ImageSet', 'channel_stats', 'from_arrays', 'from_pairs',

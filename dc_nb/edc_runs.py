@@ -23,7 +23,7 @@ from .experiments import ParameterError,families,home,split_list
 from .files import file_sha
 from .observers import at_chance
 from .recipes import Study,sized_study,with_alpha,with_flatness,with_regime
-from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,numbers,
+from .runs import (Run,blank,carrying,common_row,difference_of,enough_images,fit_disk,labels,network,
     scored,seen,sized,student,subset,vacant,weight_file,with_study)
 from .soft_labels import label_bytes
 from .stages import Stage
@@ -201,7 +201,7 @@ def rival(run:EdcRun, mine:Score)->dict|None:
     hard = with_study(run, with_regime(run.study, 'hard').but(protocol__training__epochs=epochs))
     s = Score(tuple(run.get(student(hard, (subset(run, n, seed),), seed, f'{n} real images a class, seed {seed}'))
         for seed in run.seeds))
-    return dict(ipc=n, all=n == most, **numbers(s), epochs=epochs)
+    return dict(ipc=n, all=n == most, **s.row, epochs=epochs)
 
 # %% ../nbs/experiments/07_edc_runs.ipynb #127edcbf
 def row(run:EdcRun, found:dict, full:dict|None=None, equal_bytes:Score|None=None)->dict:
@@ -209,7 +209,7 @@ def row(run:EdcRun, found:dict, full:dict|None=None, equal_bytes:Score|None=None
     mine,rand = found[run.p.method], found['random']
     gain,half = difference_of(mine, rand)
     accuracies = {o:run.get(run.network(o))[1] for o in run.study.observers}
-    said = common_row(run, scores={k:numbers(v) for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full,
+    said = common_row(run, scores={k:v.row for k,v in found.items()}, gain=gain, gain_half=half, ceiling=full,
         equal_bytes=equal_bytes,
         observers=accuracies, bytes=mine.bytes, steps=run.study.synthesis.steps,
         curves={run.p.method:seen(run, run.mine()), 'random':seen(run, run.random())})

@@ -54,6 +54,10 @@ class Score:
     def sd(self)->float|None:
         return sqrt(sum((a-self.mean)**2 for a in self.accuracies)/(self.n-1)) if self.n > 1 else None
     @property
+    def row(self)->dict:
+        "As a row of results has it"
+        return dict(accuracies=list(self.accuracies), mean=self.mean, sd=self.sd, n=self.n)
+    @property
     def percent(self)->str:
         "'79.1 ± 0.3'; one student has no ±"
         return f'{100*self.mean:.1f}' + ('' if self.sd is None else f' ± {100*self.sd:.1f}')

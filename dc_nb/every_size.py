@@ -11,7 +11,7 @@ from functools import cached_property
 from .core import Recipe
 from .coresets import random
 from .evaluation import Score
-from .runs import Run,difference_of,numbers,scored,student,subset
+from .runs import Run,difference_of,scored,student,subset
 from .stages import Stage
 from .students import student_seeds
 
@@ -76,8 +76,8 @@ def in_every_size(run:EverySize, scores:dict, ahead:str)->dict:
     "Fields of a row: sizes, scores, their averages, and the gains of the set `ahead`, where there is such a set"
     mean = {k:averages(v) for k,v in scores.items()}
     gains = {k:difference_of(mean[ahead], v) for k,v in mean.items() if k != ahead} if ahead in mean else {}
-    return dict(sizes=run.sizes, scores={k:{str(n):numbers(v) for n,v in by.items()} for k,by in scores.items()},
-        averages={k:numbers(v) for k,v in mean.items()}, gains=gains,
+    return dict(sizes=run.sizes, scores={k:{str(n):v.row for n,v in by.items()} for k,by in scores.items()},
+        averages={k:v.row for k,v in mean.items()}, gains=gains,
         bytes=scores[run.main][run.sizes[-1]].bytes)
 
 # %% ../nbs/experiments/49_every_size.ipynb #1fcb1f20

@@ -34,6 +34,7 @@ def enough(data:ImageSet, n:int, what:str='ipc'):
     "Refuse more images a class than the smallest class has"
     least = int(data.counts.min())
     rare = data.classes[int(data.counts.argmin())]
+    if not least: raise ValueError(f"class {rare!r} has no images: labels are counted from 0, and none may be left out")
     if n > least: raise ValueError(f"{what} {n} is more than the smallest class ({rare!r}) has: at most {least}")
 
 def each_class(data:ImageSet, images:Callable)->Tensor:

@@ -19,7 +19,8 @@ from .data import load,split_name
 from .experiments import Common
 from .folders import held,listed
 from .run_data import data_of
-from .sets import ImageSet,from_arrays
+from .in_memory import from_arrays
+from .sets import ImageSet
 from .sources import DataError,ImageFiles,fits,guard
 
 # %% ../nbs/library/37_lone_test_part.ipynb #2eddb359

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from .sets import ImageSet,channel_stats,whole_labels
+from .in_memory import whole_labels
+from .sets import ImageSet,channel_stats
 from .sources import affordable,fits,resized,guard,square
 
 # %% ../nbs/library/33_npz_images.ipynb #cded7c7e

@@ -8,6 +8,7 @@ __all__ = ['is_pair', 'is_part', 'test_of', 'both_parts']
 # %% ../nbs/library/42_parts.ipynb #ce6135fb
 import os
 from collections.abc import Mapping
+from os.path import splitext
 
 import numpy as np
 from PIL import Image
@@ -25,16 +26,21 @@ def _labels(o):
     first = first_of(np.asarray(o) if hasattr(o, 'iloc') else o)
     return np.isscalar(first) or getattr(first, 'ndim', None) == 0 or isinstance(first, list) and len(first) == 1
 
+def _is_path(o):
+    "Whether `o` is the path of a picture"
+    return isinstance(o, os.PathLike) or isinstance(o, str) and splitext(o)[1].lower() in Image.registered_extensions()
+
 def _is_item(o):
-    "Whether `o` is an image with its label"
-    two = isinstance(o, (tuple, list)) and len(o)==2
-    return two and (isinstance(o[0], Image.Image) or getattr(o[0], 'ndim', 0) in (2, 3)) and not _labels(o[1])
+    "Whether `o` is an image, or the path of one, with its label"
+    if not isinstance(o, (tuple, list)) or len(o) != 2 or _labels(o[1]): return False
+    return isinstance(o[0], Image.Image) or getattr(o[0], 'ndim', 0) in (2, 3) or _is_path(o[0]) and not _is_path(o[1])
 
 def is_pair(o:object)->bool:
     "Whether `o` is (images, labels)"
     if not isinstance(o, (tuple, list)) or len(o) != 2: return False
     many = hasattr(o[0], '__len__') and not isinstance(o[0], (str, Mapping))
-    return many and _labels(o[1]) and not _labels(o[0]) and not _is_item(o[0])
+    images = many and (_is_path(first_of(o[0])) or not _labels(o[0]))
+    return images and _labels(o[1]) and not _is_item(o[0])
 
 def is_part(o:object)->bool:
     "Whether `o` holds images with their labels, and not labels alone"

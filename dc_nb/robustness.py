@@ -15,12 +15,12 @@ import torch
 from .core import Registry,checksum,seeded
 from .coresets import random
 from .data import CondensedSet,ImageSet
-from .evaluation import Protocol,equivalent_ipc,score,fresh_student,train_student,training_set
+from .evaluation import Protocol,Score,equivalent_ipc,score,fresh_student,train_student,training_set
+from .first_loop import set_of,teachers
 from .keeper import Keeper,code_roots,forget,identity,trained
 from .published_lines import in_print
 from .recipes import Study,sized_study,with_regime
-from .report import percent
-from .slimming import bars,mean_sd,set_of,teachers
+from .report import bars,percent
 from .train import accuracy
 from torch import Tensor,nn
 
@@ -164,7 +164,7 @@ def measure_robustness(
     roots = code_roots('dc_nb.robustness._one_run', sorted(networks), study, *more.values())
     keep = Keeper(out, str(images.y.device), roots)
     found = [_one_run(images, some, ipc, eps, curve, method, study, more, s, keep) for s in range(seed, seed+runs)]
-    scores = [dict(set=k, attack=a, eps=e, **mean_sd([o[k,a,e] for o in found])) for k,a,e in found[0]]
+    scores = [dict(set=k, attack=a, eps=e, **Score(tuple(o[k,a,e] for o in found)).row) for k,a,e in found[0]]
     return dict(run='robustness', scale='small run', dataset=images.name, data=images.checksum, ipc=ipc, method=method,
         preset=preset, eps=eps, tested=len(some), scores=scores, seed=seed, runs=runs, seconds=keep.seconds)
 

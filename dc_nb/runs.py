@@ -6,8 +6,8 @@
 __all__ = ['published_data', 'tables', 'origins', 'joined', 'stage_seconds', 'common_row', 'as_published', 'scale', 'signed',
            'planned', 'needed', 'room', 'plan_table', 'point', 'keep', 'shortened', 'said_of', 'publish', 'Run',
            'blank', 'data_of', 'doubts', 'enough_images', 'fit_disk', 'given', 'network', 'noted', 'saturated', 'sized',
-           'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying', 'difference_of', 'labels', 'numbers',
-           'scored', 'seen', 'student', 'objective_of']
+           'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying', 'difference_of', 'labels', 'scored',
+           'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #695c963a
 import json,os
@@ -24,12 +24,12 @@ from .recipes import named
 from .run_base import (Run,blank,data_of,doubts,enough_images,fit_disk,network,noted,saturated,sized,timed,vacant,
     weight_file,with_study)
 from .stages import alone,chain,duration,plan
-from .students import carrying,difference_of,given,labels,numbers,scored,seen,student,subset,objective_of
+from .students import carrying,difference_of,given,labels,scored,seen,student,subset,objective_of
 
 # a family of runs finds everything here
 _all_ = ['Run', 'blank', 'data_of', 'doubts', 'enough_images', 'fit_disk', 'given', 'network', 'noted', 'saturated',
     'sized', 'subset', 'timed', 'vacant', 'weight_file', 'with_study', 'carrying', 'difference_of', 'labels',
-    'numbers', 'scored', 'seen', 'student', 'objective_of']
+    'scored', 'seen', 'student', 'objective_of']
 
 # %% ../nbs/experiments/06_runs.ipynb #869cbd2f
 def origins(run:Run)->list:

@@ -24,7 +24,7 @@ from .every_size import averages
 from .evaluation import Score,paired,fresh_student,training_set,with_sign
 from .experiments import families,split_list
 from .recipes import named,with_regime
-from .runs import common_row,difference_of,numbers,student,with_study
+from .runs import common_row,difference_of,student,with_study
 from .sets import ImageSet,as_bytes
 from .size_panels import sizes_figure
 from .soft_labels import Ranked,RankedFit,first_ranks,nested_table
@@ -201,8 +201,8 @@ def sizes_row(run:SizesRun, found:dict)->dict:
     "One row of results/sizes.jsonl; `gains` are the averages minus that of the dedicated sets"
     means = {k:averages(by) for k,by in found.items()}
     gain = {k:difference_of(v, means['dedicated']) for k,v in means.items() if k != 'dedicated'}
-    return common_row(run, scores={k:{str(n):numbers(s) for n,s in by.items()} for k,by in found.items()},
-        averages={k:numbers(v) for k,v in means.items()}, sizes=run.sizes, runs=run.p.runs, seeds=run.p.seeds,
+    return common_row(run, scores={k:{str(n):s.row for n,s in by.items()} for k,by in found.items()},
+        averages={k:v.row for k,v in means.items()}, sizes=run.sizes, runs=run.p.runs, seeds=run.p.seeds,
         cost=costs(run),
         gains={k:dict(gain=g, half=h) for k,(g,h) in gain.items()})
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['taught_by', 'subset', 'content_of', 'given', 'teaching', 'teachers_of', 'labels', 'carrying', 'objective_of',
-           'in_place', 'test_time', 'student', 'seen', 'scored', 'numbers', 'difference_of', 'student_seeds']
+           'in_place', 'test_time', 'student', 'seen', 'scored', 'difference_of', 'student_seeds']
 
 # %% ../nbs/experiments/24_students.ipynb #d38e031d
 import json,os
@@ -196,10 +196,6 @@ def seen(run:Run, stages:list)->list:
 def scored(run:Run, images:CondensedSet, stages:list, nets:Sequence=())->Score:
     "The accuracies of students, with what it takes to train one"
     return score(images, [run.get(s) for s in stages], run.study.protocol, nets)
-
-def numbers(s:Score)->dict:
-    "A score as a row of results has it"
-    return dict(accuracies=s.accuracies, mean=s.mean, sd=s.sd, n=s.n)
 
 def difference_of(a:Score, b:Score)->tuple:
     "(mean difference over equal seeds, half of its interval or None)"

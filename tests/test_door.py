@@ -283,6 +283,21 @@ def test_other_forms_of_a_source():
     renamed = condense(PARTS, ipc=1, classes=['x', 'y', 'z'], **TINY)
     assert renamed.names == ['x', 'y', 'z'] and renamed.origin[0].test.classes == ('x', 'y', 'z')
 
+def test_pictures_by_their_paths(tmp_path):
+    "A list of (path, label), two lists, and a table of pandas are the folder's images; each is brought to one size as it is read"
+    import pandas as pd
+    files = sorted(photographs(tmp_path).glob('*/*.jpg'))
+    names = [f.parent.name for f in files]
+    said = as_images(tmp_path, size=8, test_share=.2).classes
+    forms = list(zip(files, names)), (list(map(str, files)), names), pd.DataFrame(dict(image=list(map(str, files)), label=names))
+    found = [as_images(o, size=8) for o in forms]
+    assert {o.checksum for o in found} == {found[0].checksum} and found[0].classes == tuple(said) and len(found[0]) == 40
+    with pytest.raises(DataError, match='pass size=PIXELS'): as_images(forms[0])
+
+def test_labels_that_begin_at_one():
+    x,y = torch.rand(12, 1, 8, 8), torch.arange(12)%2 + 1
+    with pytest.raises(ParameterError, match="class '0' has no images: labels are counted from 0"): condense((x, y), ipc=2, **TINY)
+
 def test_evaluate_brings_images_to_the_side_of_the_set(tmp_path):
     small = condense(folder(tmp_path/'large', side=16), size=8, ipc=1, regime='hard', **TINY)
     assert small.evaluate(tmp_path/'large', seeds=1).set == small.evaluate(seeds=1).set

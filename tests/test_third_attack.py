@@ -25,7 +25,7 @@ from dc_nb.multisize import gradients
 from dc_nb.observers import Statistics,observe
 from dc_nb.progress import Steps
 from dc_nb.run_base import with_study
-from dc_nb.sets import from_arrays
+from dc_nb.in_memory import from_arrays
 from dc_nb.sources import DataError
 from dc_nb.stage_code import code_of
 from dc_nb.studies import cifar_constants,imagenet_constants
@@ -37,7 +37,7 @@ from dc_nb.matching_report import added_to
 from dc_nb.matching_runs import MdcRun
 from dc_nb.recipes import matching_study,sized_study,study,trajectory_study
 from dc_nb.rehearsal import rehearse,small_run
-from dc_nb.slimming import teachers
+from dc_nb.first_loop import teachers
 from dc_nb.soft_labels import Labelling
 from dc_nb.train import Training,cosine
 from dc_nb.trajectory_matching import Expert,TrajectoryRecipe
