@@ -91,7 +91,7 @@ def results(folder:str|PathLike='results')->str:
     return table([line(r) for r in latest(rows(home()/folder/'edc.jsonl'))])
 
 # %% ../nbs/experiments/10_report.ipynb #0b375486
-def front_table(folder:str|PathLike='results')->str:
+def front_table(folder:str|PathLike='results', scale:str='paper')->str:
     "Six columns for the front page: data and student, images a class, labels, ours, random, published"
     def one(r):
         s,theirs = r['scores'][r['method']], printed_for(r)
@@ -99,12 +99,8 @@ def front_table(folder:str|PathLike='results')->str:
         return dict(data=data, IPC=r['ipc'], labels=r['regime'], ours=f"{percent(s)} (n={s['n']})",
             random=percent(r['scores']['random']),
             published=theirs and f'{theirs[0]} ± {theirs[1]}')
-    found = [r for r in latest(rows(home()/folder/'edc.jsonl')) if r['method'] == 'edc']
-    cell = lambda r: (r['dataset'], r['ipc'], r['method'], r['student'], r['regime'])
-    large = {cell(r) for r in found if r['scale'] == 'paper'}
-    # a small run is no news where there is one at the paper's scale
-    shown = [r for r in found if r['scale'] == 'paper' or cell(r) not in large]
-    return table([one(r) for r in sorted(shown, key=lambda r: r['scale'] != 'paper')])
+    found = latest(rows(home()/folder/'edc.jsonl'))
+    return table([one(r) for r in found if (r['method'], r['scale']) == ('edc', scale)])
 
 # %% ../nbs/experiments/10_report.ipynb #a5f777e3
 def beyond(folder:str|PathLike='results')->str:

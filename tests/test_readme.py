@@ -19,8 +19,8 @@ def commands():
     "Lines of the shell's blocks, then those between ticks; `make edc` is what the Makefile says"
     lines = [l for kind,text in BLOCKS if kind == 'bash' for l in text.splitlines()]
     lines += re.findall(r'`((?:make|dc_nb|papermill|git|pip) [^`]+)`', README)
-    lines = [l for l in dict.fromkeys(lines) if not l.startswith(APART)]
-    return [MAKE[l.split()[1]] if l.startswith('make ') else l for l in lines]
+    lines = [MAKE.get(l.split()[1], l) if l.startswith('make ') else l for l in lines if not l.startswith(APART)]
+    return list(dict.fromkeys(lines))
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
@@ -34,8 +34,9 @@ def folder(tmp_path_factory):
     return d
 
 # `dc_nb run edc` is run as it stands; the other long commands with these words behind them, unless DC_NB_ALL=1
+BRIEF = ' -p observers convnet_d1 -p observer_epochs 1 -p iterations 2 -p epochs 1 -p seeds 1'
 FEW = {'dc_nb run mdc':' -p compare MDC -p rounds 2 -p steps 1 -p period 1 -p learn 16 -p epochs 1 -p seeds 1',
-    'papermill':' -p observers convnet_d1 -p observer_epochs 1 -p iterations 2 -p epochs 1 -p seeds 1'}
+    'papermill':BRIEF, 'dc_nb run edc --student':BRIEF}
 
 def hurried(line):
     "The line at a small budget"
