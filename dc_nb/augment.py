@@ -32,7 +32,7 @@ def randaugment(n:int, generator:Generator, ops:int=2, magnitude:int=9, groups:i
     augment = v2.RandAugment(ops, magnitude)
     def apply(x):
         # dozens of small operations an image: on a GPU, starting them would take longer than the host takes to do them
-        out,parts = [], (x*255).round().to(torch.uint8).cpu().tensor_split(len(seeds))
+        out,parts = [], (x.clamp(0, 1)*255).round().to(torch.uint8).cpu().tensor_split(len(seeds))
         for seed,part in zip(seeds, parts):
             with seeded(seed, host=True): out.append(augment(part))
         return along(torch.cat(out).to(x.dtype)/255, x)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader,Dataset,TensorDataset
 
 from .core import stacked
 from .formation import enlarge
+from .pixels import outside
 from .sets import ImageSet,class_numbers,rows_figure,rows_html,unit
 from .sources import DataError,affordable,escaped,fits,guard
 from .tables import LabelFile,Table,content_digest,load_parts,save_parts
@@ -53,15 +54,15 @@ def _check_scores(where, scores):
         if isinstance(v, dict): _check_scores(f'{where}.{k}', v)
 
 # %% ../nbs/library/08_condensed.ipynb #9196d4e0
-def _check_images(x, labels, factor):
+def _check_images(x, labels, factor, outside=None):
     kind = f"{getattr(x, 'dtype', type(x))} {tuple(getattr(x, 'shape', ()))}"
     right = isinstance(x, Tensor) and x.dim()==5 and x.numel() and (x.dtype==torch.uint8 or x.is_floating_point())
     right = right and not x.is_meta                                                         # it holds no numbers
     fits(right, f"a condensed set is classes x ipc x C x H x W, uint8 or float, not {kind}")
     fits(labels is None or labels.dim()==3 and labels.shape[:2]==x.shape[:2] and labels.is_floating_point(),
         f"labels must be None or {x.shape[0]} x {x.shape[1]} x K floats, not {tuple(getattr(labels, 'shape', ()))}")
-    fits(x.dtype==torch.uint8 or bool(((x>=0) & (x<=1)).all()),
-        f"images must be bytes or floats in [0,1], not {x.dtype} from {x.min():.4g} to {x.max():.4g}")
+    pixels = x.dtype==torch.uint8 or bool((x.isfinite() if outside else (x>=0) & (x<=1)).all())
+    fits(pixels, f"images must be bytes or floats in [0,1], not {x.dtype} from {x.min():.4g} to {x.max():.4g}")
     finite = labels is None or labels.numel() and bool(labels.isfinite().all())
     fits(finite, 'soft labels must be finite, of one class or more')
     fits(type(factor) is int and 0 < factor <= 16 and x.shape[3]%factor==x.shape[4]%factor==0,
@@ -104,13 +105,13 @@ def _check_table(table, meta, n, classes):
 @dataclass(eq=False, repr=False)
 class CondensedSet(Dataset):
     "Condensed images with their labels, and `meta` that says where they come from; `DataError` when these do not fit"
-    x: Tensor # classes x ipc x C x H x W, uint8 or float in [0,1]
+    x: Tensor # classes x ipc x C x H x W, uint8 or float in [0,1]; beyond it where meta has `outside`
     labels: Tensor|None = None # None: the class is the label; or classes x ipc x K floats
     factor: int = 1 # tiles per side
     meta: dict = field(default_factory=dict) # JSON values, e.g. `ImageSet.card` and the recipe
     table: Tensor|Table|None = None # labels of every view: epochs x n training images x classes, half precision
     def __post_init__(self):
-        _check_images(self.x, self.labels, self.factor)
+        _check_images(self.x, self.labels, self.factor, self.meta.get('outside'))
         try: self.meta = json.loads(json.dumps(self.meta))                  # what a file gives back
         except (TypeError, ValueError) as e: raise DataError(f"meta must be JSON values: {e}") from None
         _check_kinds(self.meta)
@@ -134,6 +135,8 @@ class CondensedSet(Dataset):
     def names(self)->list: return self.meta.get('classes', list(map(str, range(self.classes))))
     @property
     def bytes(self)->int: return sum(t.nbytes for t in (self.x, self.labels, self.table) if t is not None)
+    @property
+    def clipped(self)->bool: return self.x.dtype==torch.uint8 or not self.meta.get('outside')
     @property
     def images(self)->Tensor: return self.decode().flatten(0, 2)
     @property
@@ -275,7 +278,7 @@ def _joined(sets):
     columns = [None if s.labels is None else _columns(s, []) for s in sets]
     same('kinds of labels', columns)
     parts = {k:torch.cat([s._parts()[k] for s in sets]) for k in sets[0]._parts()}
-    meta = _common(sets) | ({} if columns[0] is None else dict(label_classes=columns[0]))
+    meta = _common(sets) | ({} if columns[0] is None else dict(label_classes=columns[0])) | outside(parts['x'])
     return CondensedSet(**parts, factor=sets[0].factor, meta=meta)
 
 def _common(sets)->dict:

@@ -70,7 +70,8 @@ def training_set(condensed:CondensedSet, like:ImageSet)->ImageSet:
     condensed.check(like)
     dev = like.y.device
     x = condensed.x.flatten(0, 1) if condensed.factor == 1 else condensed.images
-    return ImageSet(x.to(dev), condensed.y.to(dev), like.classes, like.mean, like.std, like.name)
+    return ImageSet(x.to(dev), condensed.y.to(dev), like.classes, like.mean, like.std, like.name,
+        clipped=condensed.clipped)
 
 # %% ../nbs/library/15_evaluation.ipynb #de10475c
 def fresh_student(protocol:Protocol, data:ImageSet, seed:int):

@@ -7,7 +7,7 @@ __all__ = ['writers', 'decoded', 'widened', 'native', 'npz', 'tensors', 'png', '
            'from_tensors', 'card_text', 'read_hf', 'read_npz', 'read_png', 'read_tensors']
 
 # %% ../nbs/library/06_formats.ipynb #ad5dafe2
-import contextlib,csv,json,os,re
+import contextlib,csv,json,os,re,warnings
 from os import PathLike
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def decoded(cs:CondensedSet)->CondensedSet:
     "The training images, one a tile, for tools that know nothing of tiles; bytes stay bytes, rounded"
     if cs.factor==1: return cs
     x,labels = cs.decode().flatten(1, 2),None if cs.labels is None else cs.labels.repeat_interleave(cs.factor**2, 1)
-    x = as_bytes(x) if cs.x.dtype==torch.uint8 else x.clamp(0, 1)
+    x = as_bytes(x) if cs.x.dtype==torch.uint8 else x.clamp(0, 1) if cs.clipped else x
     return CondensedSet(x, labels, 1, cs.meta, cs.table)
 
 def widened(t:Tensor)->np.ndarray:
@@ -160,8 +160,13 @@ def _target(cs, to, path):
     return path
 
 # %% ../nbs/library/06_formats.ipynb #dfc1433e
+def _as_pictures(cs):
+    share,meta = cs.meta.get('outside'),{k:v for k,v in cs.meta.items() if k!='outside'}
+    if not cs.clipped: warnings.warn(f"{share:.0%} of the values are cut off: a picture holds 0 to 255", stacklevel=4)
+    return replace(cs, x=as_bytes(cs.x.detach()), meta=meta)
+
 def _write_folder(cs, write, path):
-    cs = cs.leave_table('a folder of pictures has no place for it')
+    cs = _as_pictures(cs.leave_table('a folder of pictures has no place for it'))
     with aside(path) as tmp:
         tmp.mkdir()
         write(cs, tmp)
@@ -172,7 +177,7 @@ def export(cs:CondensedSet, to:str, path:str|PathLike|None=None)->Path:
     write,cs = writers[to],cs.to('cpu')
     with _writing(path): path = _target(cs, to, path)
     with _writing(path):
-        if to in ('png', 'hf'): _write_folder(replace(cs, x=as_bytes(cs.x.detach())), write, path)
+        if to in ('png', 'hf'): _write_folder(cs, write, path)
         else: write(replace(cs, x=cs.x.detach()), path)
     return path
 

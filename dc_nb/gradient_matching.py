@@ -22,6 +22,7 @@ from .gradients import coupled
 from .initialization import enough
 from .matched_images import Images,MatchingRecipe,Sight
 from .models import create
+from .pixels import outside
 from .train import Training,batches
 from torch import Tensor,nn,optim
 
@@ -273,7 +274,8 @@ def matched_set(m:Images, seed:int, **meta)->CondensedSet:
     "The set that a member holds; `meta` joins its card"
     r = m.recipe
     card = dict(m.data.card, source=m.data.checksum, ipc=m.ipc, seed=seed, recipe=r.key, choices=spell(r), **meta)
-    return CondensedSet(r.store(padded(m.x.clamp(0, 1), r.factor)).cpu(), factor=r.factor, meta=card)
+    x = r.store(padded(m.x, r.factor)).cpu()
+    return CondensedSet(x, factor=r.factor, meta=card | outside(x))
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #e3d4be44
 def match_gradients(

@@ -17,6 +17,7 @@ from torch import Tensor
 from .condensed import CondensedSet
 from .core import nearest
 from .formation import image_major,padded
+from .pixels import outside
 from .sets import ImageSet
 from .sources import DataError,affordable,fits,guard
 
@@ -50,7 +51,7 @@ def _normalised(x):
     return ((x < -.5) | (x > 1.5)).float().mean().item() > .02
 
 def _pixels(x, like, constants=None):
-    "(images in [0,1], share of values that had to be clipped); `constants`: the mean and std of normalised images"
+    "(images, share of values outside of [0,1]); `constants`: the mean and std of normalised images"
     fits(x.shape[1]==like.shape[0], f"images of {x.shape[1]} channels, {like.name} has {like.shape[0]}")
     if _normalised(x):
         mean,std = (x.new_tensor(o)[:,None,None] for o in constants or (like.mean, like.std))
@@ -58,7 +59,7 @@ def _pixels(x, like, constants=None):
     share = ((x < -.5/255) | (x > 1+.5/255)).float().mean().item()
     fits(share < .3, f"{share:.0%} of the values are no pixels after the normalisation of {like.name} is undone: "
         "another data set, or ZCA-whitened images, which cannot be turned back")
-    return x.clamp(0, 1),share
+    return (x if share else x.clamp(0, 1)),share
 
 # %% ../nbs/library/09_layouts.ipynb #32bfc8b4
 def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, constants:tuple|None=None, **meta)->CondensedSet:
@@ -71,8 +72,7 @@ def from_tensors(x:Tensor, y:Tensor, like:ImageSet, factor:int=1, constants:tupl
     x = x[order].unflatten(0, (-1, ipc))
     if factor > 1: x = torch.stack([image_major(padded(o, factor), factor) for o in x])
     soft = None if y.ndim==1 else y.detach()[order].unflatten(0, (-1, ipc))
-    clipped = {'clipped':round(share, 4)} if share else {}
-    return CondensedSet(x, soft, factor, {**like.card, 'shape':list(like.shape), **meta, **clipped})
+    return CondensedSet(x, soft, factor, {**like.card, 'shape':list(like.shape), **meta, **outside(x)})
 
 # %% ../nbs/library/09_layouts.ipynb #e46196b4
 _numpy = {'scalar':np.float64(0).__reduce__()[0], '_reconstruct':np.zeros(1).__reduce__()[0]}

@@ -51,7 +51,7 @@ class MatchingRecipe(Recipe):
     extra: object = None                 # an `Extra`: `multisize.Multisize` makes it MDC
     store: Callable = round8
     compare: Callable = later(class_gradients)   # of real and synthetic images; `class_means`: their features (DM)
-    clamp: bool = later(True)            # to valid pixels when a round begins; False: not before the set is stored (DC)
+    clamp: bool = later(True)            # to valid pixels when a round begins; False: never (DC)
     whole: bool = later(True)            # tiles of equal size; False: at the edge filled up with grey (IDC's code)
 
     def __post_init__(self):

@@ -21,6 +21,7 @@ from .experiments import ParameterError,families
 from .gradient_matching import Matching,start_images,ride
 from .matching_parameters import Mdc,compared,drawn
 from .multisize import Multisize,collected,riders
+from .pixels import outside
 from .recipes import MatchingStudy,matching_sizes,matching_study
 from .runs import Run,common_row,enough_images,fit_disk,noted,saturated,sized,stage_seconds,student,timed
 from .stages import Stage,choices,network_roots
@@ -173,7 +174,8 @@ def by_round(run:MdcRun, made:dict, scores:dict)->dict:
     "{method: [(round, {size: accuracy})]} of one student seed for C and MDC: start, the points of the run, end"
     m,p = run.study.matching, run.p
     if not p.curve: return {}
-    begun = CondensedSet(m.store(padded(made['start'].clamp(0, 1), m.factor)), factor=m.factor, meta=run.train.card)
+    x = m.store(padded(made['start'], m.factor))
+    begun = CondensedSet(x, factor=m.factor, meta=run.train.card | outside(x))
     def at(what, pick):
         return {n:run.get(student(run, run.matched, p.seed, f'{what}, size {n}', partial(pick, n), (what, n),
             picked=run.picked))

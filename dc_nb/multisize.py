@@ -20,6 +20,7 @@ from .initialization import enough
 from .matched_images import Images,MatchingRecipe,Sight
 from .mls import feature_distances,gradient_distances,most_learnable,rate
 from .models import create,feature_maps
+from .pixels import outside
 from .train import Training,accuracy,fit
 from torch import Tensor
 
@@ -231,8 +232,8 @@ def collected(
         if 'C' in which: out['A'][ipc] = whole['C']
     if 'B' in which:
         each = [whole[f'B{i}'] if f'B{i}' in whole else whole['A1'] for i in range(ipc)]
-        meta = each[0].meta | dict(ipc=ipc, member='B')
-        out['B'] = prefixes(CondensedSet(torch.cat([o.x for o in each], 1), factor=each[0].factor, meta=meta))
+        x,meta = torch.cat([o.x for o in each], 1), each[0].meta | dict(ipc=ipc, member='B')
+        out['B'] = prefixes(CondensedSet(x, factor=each[0].factor, meta=meta | outside(x)))
     out |= {k:prefixes(whole[k]) for k in which if k not in 'AB'}
     return {k:dict(sorted(out[k].items())) for k in which}
 

@@ -60,8 +60,9 @@ def _check(s):
         f"{s.name}: labels go from {s.y.min()} to {s.y.max()}; {c} classes need 0..{c-1}")
     fits(len(s.mean)==len(s.std)==x.shape[1] and min(s.std)>0,
         f"{s.name}: mean {s.mean} and std {s.std} need a value for each of {x.shape[1]} channels, std above 0")
-    if isinstance(x, Tensor) and x.dtype!=torch.uint8: fits(x.is_floating_point() and x.min()>=0 and x.max()<=1,
-        f"{s.name}: images must be uint8 or floats in [0,1], not {x.dtype} from {x.min()} to {x.max()}")
+    if isinstance(x, Tensor) and x.dtype!=torch.uint8:
+        right = x.is_floating_point() and (bool(((x>=0) & (x<=1)).all()) if s.clipped else bool(x.isfinite().all()))
+        fits(right, f"{s.name}: images must be uint8 or floats in [0,1], not {x.dtype} from {x.min()} to {x.max()}")
 
 # %% ../nbs/library/05_sets.ipynb #9057aaeb
 def class_numbers(which:list, names:list, ids:list, source:str)->list[int]:
@@ -92,6 +93,7 @@ class ImageSet:
     ids: tuple[str, ...] = () # what the source calls the classes, where that is not the name: wnids
     licence: str = 'unknown' # of the images
     by_name: bool = False # the labels were names, so a number alone does not say which class it means
+    clipped: bool = True # False: of a method whose numbers may leave [0,1]
 
     def __post_init__(self):
         lazy = isinstance(self.x, ImageFiles)                           # lazy images follow the labels' device

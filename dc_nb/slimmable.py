@@ -58,7 +58,7 @@ def training_images(whole:CondensedSet)->ImageSet:
     lacks = [k for k in ('mean', 'std') if k not in whole.meta]
     if lacks: raise ValueError(f"this set does not know its {' and '.join(lacks)}: networks need them to normalise")
     return ImageSet(whole.images, whole.y, whole.names, whole.meta['mean'], whole.meta['std'],
-        whole.meta.get('data') or 'images')
+        whole.meta.get('data') or 'images', clipped=whole.clipped)
 
 # %% ../nbs/concepts/18_slimmable.ipynb #c163c3fc
 def slim(

@@ -22,7 +22,7 @@ from .gradients import coupled,momentum_step,wide
 from .initialization import enough,real
 from .matched_images import Sight
 from .models import create
-from .synthesis import as_float
+from .pixels import as_float,outside
 from .train import Fit,Training
 from torch import Tensor,nn,optim
 from torch.func import functional_call
@@ -49,7 +49,7 @@ class TrajectoryRecipe(Recipe):
     step_size: float = .01               # of the student, at first ...
     step_rate: float = 1e-5              # ... and the rate at which it learns
     memory: str = 'step'                 # what is kept for the way back: the graph of one 'step', or of 'all'
-    clamp: bool = False                  # to valid pixels after every iteration; False: when the set is stored
+    clamp: bool = False                  # to valid pixels after every iteration
     extra: object = None                 # a `matched_images.Extra`: `multisize.Multisize` makes it MDC
     round: int = 50                      # iterations that count as one round of `extra`
     store: Callable = as_float
@@ -269,7 +269,8 @@ def trajectory_set(run:Trajectories, **meta)->CondensedSet:
     r = run.recipe
     card = dict(run.data.card, source=run.data.checksum, ipc=run.ipc, seed=run.seed, recipe=r.key, choices=spell(r),
         step_size=run.size.item())
-    return CondensedSet(r.store(run.x.clamp(0, 1)).cpu(), meta=card|meta)
+    x = r.store(run.x).cpu()
+    return CondensedSet(x, meta=card | meta | outside(x))
 
 # %% ../nbs/concepts/17_trajectory_matching.ipynb #e3aefe07
 def at_learned_rate(training:Training, condensed:CondensedSet)->Training:
