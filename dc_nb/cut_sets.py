@@ -75,7 +75,7 @@ def measure_cut(
 def cut_figure(row:dict)->Figure:
     "Accuracy against the number of images that are left: a line for each set"
     names = list(dict.fromkeys(o['set'] for o in row['scores']))
-    fig,ax = plt.subplots(figsize=(5.2, 3.2), layout='constrained')
+    fig,ax = plt.subplots(figsize=(6.4, 3.2), layout='constrained')
     colours = dict(zip([k for k in names if k != 'random'], plt.rcParams['axes.prop_cycle'].by_key()['color']))
     for i,k in enumerate(names):
         a = 100*torch.tensor([o['accuracies'] for o in row['scores'] if o['set'] == k])             # sizes x runs
@@ -86,5 +86,5 @@ def cut_figure(row:dict)->Figure:
     ax.set(xscale='log', xlabel='images a class that are left', ylabel='accuracy, %')
     ax.set_xticks(row['sizes'], row['sizes'])
     ax.minorticks_off()
-    ax.legend(fontsize=8, ncols=2)
+    fig.legend(fontsize=8, loc='outside right center')
     return fig

@@ -249,7 +249,9 @@ def size_figure(r:dict):
     "The figure: accuracy by size, variants, average accuracy against time, MDC's choices, as far as the row has them"
     moves,varied = len(set(map(str, r['chosen'] or ()))) > 1, bool(r.get('variants')) and 'MDC' in r['scores']
     fig = _row_of([sizes_panel, *[variants_panel]*varied, *[time_panel]*bool(r['curve']), *[choice_panel]*moves], r)
-    fig.legend(*fig.axes[0].get_legend_handles_labels(), fontsize=7, ncols=4, loc='outside lower center')
+    keys,alone = fig.axes[0].get_legend_handles_labels(), len(fig.axes) == 1
+    if alone: fig.set_size_inches(3.6, 2.6 + .075*len(keys[0]))                            # two columns fit
+    fig.legend(*keys, fontsize=7, ncols=2 if alone else 4, loc='outside lower center')
     return fig
 
 # %% ../nbs/experiments/11_matching_report.ipynb #5838f6db
@@ -260,7 +262,7 @@ def rounds_panel(ax:Axes, r:dict):
         for i,n in enumerate(r['sizes']):
             ax.plot([at for at,_ in points], [100*by[str(n)] for _,by in points], '-' if k == 'MDC' else '--', lw=1.2,
                 marker='o', ms=2.5, c=shade(.9*i/max(1, len(r['sizes'])-1)), label=f'{n}' if k == 'MDC' else None)
-    ax.set(xlabel='round', ylabel='accuracy, %')
+    ax.set(xlabel='round', ylabel='accuracy, %', title='one student of each size')
     ax.legend(fontsize=7, title='n; C dashed', title_fontsize=7, ncols=5, loc='upper center', bbox_to_anchor=(.5, -.24))
 
 def rounds_table(r:dict)->str:
@@ -288,6 +290,15 @@ def seen_panel(ax:Axes, r:dict, what:str='distances'):
     ax.legend(fontsize=7)
 
 # %% ../nbs/experiments/11_matching_report.ipynb #c67f6259
+def _number_ends(ax, ends, x, apart=.065):
+    "The number of each line at its end, at least the share `apart` of the axis from the next one"
+    low,high = ax.get_ylim()
+    at = -1.
+    for i in sorted(range(len(ends)), key=ends.__getitem__):
+        at = max(at+apart, (ends[i]-low)/(high-low))
+        ax.annotate(i, (x, ends[i]), (1.04, at), textcoords='axes fraction', fontsize=7, va='center',
+            arrowprops=dict(arrowstyle='-', lw=.4, color='.7', shrinkA=0, shrinkB=2))
+
 def class_panel(ax:plt.Axes, r:dict):
     "F(n) of every class at the last choice, dots at the sizes taken"
     last = [o for o in r['seen'] if o['rates']][-1]
@@ -295,7 +306,7 @@ def class_panel(ax:plt.Axes, r:dict):
         line, = ax.plot(range(1, len(y)+1), y, lw=1, c=plt.get_cmap('tab20')(c%20))
         n = last['sizes'][c % len(last['sizes'])]
         ax.plot([n], [y[n-1]], 'o', ms=3.5, c=line.get_color())
-        ax.annotate(c, (len(y), y[-1]), (3, 0), textcoords='offset points', fontsize=6, va='center')
+    _number_ends(ax, [y[-1] for y in last['distances']], len(last['distances'][0]))
     ax.set(xlabel='images n', ylabel='F(n)', title=f"each class by its number, round {last['round']}",
         xticks=range(1, len(y)+1, -(-len(y)//8)))
 

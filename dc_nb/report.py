@@ -92,12 +92,12 @@ def results(folder:str|PathLike='results')->str:
 
 # %% ../nbs/experiments/10_report.ipynb #0b375486
 def front_table(folder:str|PathLike='results', scale:str='paper')->str:
-    "Six columns for the front page: data and student, images a class, labels, ours, random, published"
+    "For the front page: data and student, images a class, labels, ours, random, their difference, published"
     def one(r):
         s,theirs = r['scores'][r['method']], printed_for(r)
         data = f"{_datasets.get(r['dataset'], r['dataset'])}, {_networks.get(r['student'], r['student'])}"
         return dict(data=data, IPC=r['ipc'], labels=r['regime'], ours=f"{percent(s)} (n={s['n']})",
-            random=percent(r['scores']['random']),
+            random=percent(r['scores']['random']), **{'ours − random':with_sign((r['gain'], r['gain_half']))},
             published=theirs and f'{theirs[0]} ± {theirs[1]}')
     found = latest(rows(home()/folder/'edc.jsonl'))
     return table([one(r) for r in found if (r['method'], r['scale']) == ('edc', scale)])
