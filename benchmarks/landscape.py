@@ -50,14 +50,14 @@ def blank(seed): return create(o.network, classes, side, images.shape[0], images
 def note(panel, line, seed, x, y): found.append(dict(panel=panel, line=line, seed=seed, x=float(x), y=float(y)))
 
 def sharpness(observer, weight, seed):
-    "The norm along one synthesis, seven times; the set"
+    "The norm at both ends of one synthesis; the set"
     y = torch.arange(classes).repeat_interleave(o.ipc)
     def loss(x):
         logits,seen = look(observer, x, y, y.unique(), study.synthesis.side, Running(0, 'first'), '')
         step = Step(observer, logits, y, y.unique(), seen, None, x, None)
         return label(step) + .01*soft_category(step)
     run = Synthesis(with_flatness(study, weight).synthesis.but(batch=None), images, [observer], o.ipc, seed)
-    for at in torch.linspace(0, o.steps, 7).long().tolist():
+    for at in (0, o.steps):
         while run.at < at: run.advance()
         x = run.x if run.done else run.now.x.detach()
         note('Hessian', f'weight {weight:g}', seed, at, hessian_frobenius(loss, x, 2, stream(7)))
@@ -125,7 +125,7 @@ for ax,(panel,(title,below)) in zip(axs.flat, panels.items()):
     ax.set_title(title, fontsize=9)
     ax.set_xlabel(below)
     if panel == 'slice': ax.set_yscale('log')
-    elif panel == 'Hessian': ax.set_ylim(0, None)
+    elif panel == 'Hessian': ax.set(ylim=(0, None), xticks=(0, o.steps))
     else:
         ax.set(ylim=(0, 1), xscale='log')
         ax.set_xticks((8, 16, 32), labels=(8, 16, 32))

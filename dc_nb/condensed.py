@@ -111,10 +111,10 @@ class CondensedSet(Dataset):
     meta: dict = field(default_factory=dict) # JSON values, e.g. `ImageSet.card` and the recipe
     table: Tensor|Table|None = None # labels of every view: epochs x n training images x classes, half precision
     def __post_init__(self):
-        _check_images(self.x, self.labels, self.factor, self.meta.get('outside'))
         try: self.meta = json.loads(json.dumps(self.meta))                  # what a file gives back
         except (TypeError, ValueError) as e: raise DataError(f"meta must be JSON values: {e}") from None
         _check_kinds(self.meta)
+        _check_images(self.x, self.labels, self.factor, self.meta.get('outside'))
         _check_sizes(self.meta, self.x, self.factor, self.labels)
         _check_table(self.table, self.meta, len(self), self.classes)
     def __repr__(self): return f"CondensedSet({_by(self.x.shape)}, factor {self.factor}, {self.bytes} bytes)"

@@ -40,9 +40,10 @@ def trajectory_study_of(p:Mtt, side:int=32)->TrajectoryStudy:
     return s.but(**{k:v for k,v in direct.items() if v is not None})
 
 def of_set(run:Run, name:str):
-    "The recipe behind the set `name`: MTT's, or with MDC added"
+    "The recipe behind the set `name`: MTT's, or with MDC added; a short run has short rounds, so that MDC can choose"
     r = run.study.matching
     if name != 'MDC' or r.extra: return r
+    r = r.but(round=min(r.round, max(1, r.iterations//10)))
     return r.but(extra=Multisize(period=run.p.period or max(1, r.iterations//r.round//10)))
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #7a8f3003

@@ -36,6 +36,7 @@ class UnequalSet:
     data: ImageSet # class by class
     meta: dict = field(default_factory=dict) # JSON values: method, seed, recipe
     labels = table = factor = None
+    clipped = True # loop 1 makes pixels
     origin = None # the run that made it, in this process, and its folder; a file has none
 
     def __len__(self): return len(self.data)

@@ -69,6 +69,7 @@ def test_a_file_does_not_choose_where_it_is_exported(data, says, tmp_path, monke
     path = export(CondensedSet(CS.x, meta=dict(data=data)), 'npz')
     assert path.name.endswith(says) and (tmp_path/path.name).exists()
 
+@pytest.mark.slow                                                   # the other round trips have a few
 def test_ten_thousand_classes(tmp_path):
     cs = CondensedSet(torch.arange(10_001).remainder(256).byte().view(-1, 1, 1, 1, 1))
     assert read(export(cs, 'hf', tmp_path/'many')) == cs

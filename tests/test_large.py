@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT
-from dc_nb import data as data_module
+from dc_nb import standard_sets
 from dc_nb import sources
 from dc_nb.augment import jitter,lighting
 from dc_nb.data import DataError,ImageFiles,load
@@ -106,7 +106,7 @@ def pictures(root, classes, train, side=16):
 
 def test_mdc_on_imagenet10_is_rehearsed(tmp_path):
     "Its students see colour jitter and lighting, its condensation factor is 3; every stage runs on a few pictures"
-    pictures(tmp_path/'images', data_module._ten, 27)
+    pictures(tmp_path/'images', standard_sets._ten, 27)
     run = MdcRun(check(dict(dataset='imagenet10', root=str(tmp_path/'images'), size=64, ipc=3, preset='paper', compare='C,MDC',
         out=str(tmp_path/'out')), Mdc))
     assert {jitter, lighting} <= {*run.study.protocol.training.views} and run.study.matching.factor == 3

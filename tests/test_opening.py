@@ -61,6 +61,7 @@ def coloured(n, seed):
     x = ((.7*tint[y] + .3*torch.rand(n, 3, 32, 32, generator=g))*255).byte()
     return ImageSet(x, y, range(10), (.5,)*3, (.25,)*3, 'colours')
 
+@pytest.mark.slow                                                   # test_every_family_has_a_plan has estimates
 def test_the_estimate_at_the_end(tmp_path):
     "Small sets are tested for longer than they are learned, observers differ: 30 % off on an idle machine. Others may use this one"
     given = dict(preset='small', ipc=2, observers='convnet_w32,wrn_16_2', observer_epochs=2, iterations=10, student='convnet_w32', epochs=12, seeds=2, ceiling=False)

@@ -26,7 +26,9 @@ def measured(name, out=None, negative=False):
 
 def finished(out): return {f:f.stat().st_mtime_ns for f in out.glob('cache/*.safetensors')}
 
-@pytest.mark.parametrize('name,parts', [('slimming', 3), ('continual', 4), ('robustness', 3)])
+SLOW = pytest.mark.slow                                             # one keeper serves all three
+
+@pytest.mark.parametrize('name,parts', [('slimming', 3), pytest.param('continual', 4, marks=SLOW), pytest.param('robustness', 3, marks=SLOW)])
 def test_a_killed_measurement_goes_on(name, parts, tmp_path):
     out = tmp_path/'out'
     env = dict(os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT/"tests"}', OMP_NUM_THREADS='1', TQDM_DISABLE='1')

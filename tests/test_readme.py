@@ -1,5 +1,5 @@
-"""The commands and the five lines of the README, taken from it, run in a new folder, the first as it stands.
-DC_NB_ALL=1 runs all of them so, and twice"""
+"""The commands and the five lines of the README, taken from it, run in a new folder at a small budget.
+DC_NB_ALL=1 runs all of them as they stand, and twice"""
 import os
 import re
 import subprocess
@@ -33,10 +33,10 @@ def folder(tmp_path_factory):
     np.savez(d/'data'/'cifar10.npz', train_images=x, train_labels=y, test_images=x[:50], test_labels=y[:50])
     return d
 
-# `dc_nb run edc` is run as it stands; the other long commands with these words behind them, unless DC_NB_ALL=1
+# long commands have these words behind them, unless DC_NB_ALL=1: nbs/run_edc.ipynb runs as it stands in every `make test`
 BRIEF = ' -p observers convnet_d1 -p observer_epochs 1 -p iterations 2 -p epochs 1 -p seeds 1'
 FEW = {'dc_nb run mdc':' -p compare MDC -p rounds 2 -p steps 1 -p period 1 -p learn 16 -p epochs 1 -p seeds 1',
-    'papermill':BRIEF, 'dc_nb run edc --student':BRIEF}
+    'papermill':BRIEF, 'dc_nb run edc':BRIEF}
 
 def hurried(line):
     "The line at a small budget"
