@@ -168,8 +168,8 @@ def test_the_row_of_a_tiny_run(name, hurried):
 
 def test_the_rows_that_the_pages_show():
     found = {r['run']:r for r in rows(home()/'results/applications.jsonl')}
-    assert set(found) == {'slimming', 'continual', 'robustness', 'trajectories', 'slimmable', 'equal seconds'}
+    assert set(found) == {'slimming', 'continual', 'robustness', 'trajectories', 'slimmable', 'equal seconds', 'cut'}
     for r in found.values():
         assert r['scale'] == 'small run' and r['commit']
-        if r['run'] == 'slimmable': assert all(len(o['accuracies']) == r['runs'] for o in r['scores'])
+        if r['run'] in ('slimmable', 'cut'): assert all(len(o['accuracies']) == r['runs'] for o in r['scores'])
         elif r['run'] not in ('trajectories', 'equal seconds'): assert all(len(o['accuracies']) == o['n'] == r['runs'] for o in r['scores'])

@@ -33,6 +33,7 @@ published = {
     '15b36bde2e72': edc('cifar10', 1, 'paper', protocol__student='resnet101'),
     '02ac8834f942': edc('cifar10', 10, 'cpu', protocol__student='convnet_w128'),
     'd5cd7efe09ee': mtt('digits', 2, 'small', matching__experts=2, matching__iterations=40),
+    '07b754a52a4d': mtt('digits', 5, 'small'),
     '4f911af995bb': with_mdc('dm'),
     '3077e64af20e': with_mdc('dream'),
     '66cdd114ea3c': with_mdc('dsa'),
