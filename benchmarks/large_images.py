@@ -1,11 +1,11 @@
-"""A whole chain on a made-up folder of ImageNet-1k's shape: time an image by stage, and memory, which must stay below 2 GB.
+"""A whole chain on a made-up folder of ImageNet-1k's shape: time an image by stage, and memory, which must stay below 2 GiB.
 
     python benchmarks/large_images.py [--loop 1] [--classes 1000] [--images 4] [--side 64] [--observers A,B] [--json]
 
 Loop 1 is EDC, as the recipe for ImageNet-1k has it, loop 2 is MDC, loop 3 is MTT. Networks learn for an epoch or not at all,
 so the accuracies mean nothing. The paths are those of a run: a folder of JPEGs that stay files, some of its classes, a stream,
 then the stages of the loop, in batches, and students. The networks are narrow ones: a step takes the maps of its batch,
-1.5 GB for 100 images in a ShuffleNet. What the targets of the paper's five networks take is counted from two images.
+1.5 GiB for 100 images in a ShuffleNet. What the targets of the paper's five networks take is counted from two images.
 """
 import argparse,json,os,resource,sys,tempfile,time
 from functools import partial
@@ -49,9 +49,9 @@ def picture(c, i):
 def said(what, seconds, images):
     "Note the time an image and the largest memory until now"
     row = dict(stage=what, images=images, ms_an_image=round(1000*seconds/images, 3),
-        peak_GB=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20, 2))
+        peak_GiB=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20, 2))
     found.append(row)
-    if not o.json: print(f"{what:<44} {images:>7} images {row['ms_an_image']:>9.3f} ms each, {row['peak_GB']:.2f} GB", flush=True)
+    if not o.json: print(f"{what:<44} {images:>7} images {row['ms_an_image']:>9.3f} ms each, {row['peak_GiB']:.2f} GiB", flush=True)
 
 def timed(what, f, images):
     "Call `f` and note it; its value"
@@ -117,4 +117,4 @@ with tempfile.TemporaryDirectory() as d:
     {1:chain_of, 2:matched, 3:followed}[o.loop](root, Path(d)/'out')
 if o.json: print(json.dumps(found))
 elif o.loop == 1: print('targets at 224 pixels, 1000 classes:', ', '.join(f'{k} {tables(k):.2f} GB' for k in papers))
-if found[-1]['peak_GB'] > 2: sys.exit('more than 2 GB')
+if found[-1]['peak_GiB'] > 2: sys.exit('more than 2 GiB')

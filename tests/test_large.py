@@ -1,4 +1,4 @@
-"Folders that do not fit in memory: some of their classes, streams, and the whole chain of ImageNet-1k below 2 GB"
+"Folders that do not fit in memory: some of their classes, streams, and the whole chain of ImageNet-1k below 2 GiB"
 import json
 import os
 import subprocess
@@ -94,7 +94,7 @@ def test_a_thousand_classes_below_two_gigabytes(loop, stages):
     assert r.returncode == 0, r.stderr[-2000:]
     found = json.loads(r.stdout.splitlines()[-1])
     assert [o['stage'].split(',')[0] for o in found][-len(stages):] == stages
-    assert found[-1]['peak_GB'] < 2
+    assert found[-1]['peak_GiB'] < 2
 
 # --- the recipes of ImageNet, on made-up folders of their shape
 
