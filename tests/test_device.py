@@ -108,8 +108,10 @@ def cut(loop, path, at):
         if loop.at >= at: raise Enough
     with pytest.raises(Enough): drive(loop, path, 0., tick)
 
-@pytest.mark.parametrize('name', ['student, stored labels', 'student, averaged buffers', 'statistics', 'synthesis, edc', 'matching, dsa, class by class', 'matching, A, B, C and MDC, common', 'matching, an addition of its own',
-    'trajectories and MDC', 'expert of a trajectory'])
+ONES = ['student, stored labels', 'statistics', 'synthesis, edc', 'matching, A, B, C and MDC, common']
+MORE = ['student, averaged buffers', 'matching, dsa, class by class', 'matching, an addition of its own', 'trajectories and MDC', 'expert of a trajectory']
+
+@pytest.mark.parametrize('name', ONES + [pytest.param(o, marks=pytest.mark.slow) for o in MORE])      # of each kind of state one
 def test_a_loop_goes_on_from_its_checkpoint(tmp_path, name):
     expected = drive(LOOPS[name](OTHER if name == 'trajectories and MDC' else 'cpu')).state()
     for at in (2, 3): cut(LOOPS[name](OTHER), tmp_path/'part', at)
@@ -136,10 +138,9 @@ def executed(kind, folder, **parameters):
     file, = list(place.glob('*.safetensors')) or [None]
     return {k:row[k] for k in ('scores', 'recipe', 'data', 'changes')}, file and CondensedSet.load(file)
 
-FEW = dict(edc={}, mdc={}) if ALL else dict(edc=dict(seeds=1, observers='convnet_d1'), mdc=dict(seeds=1, compare='C,MDC'))
-RUNS = [('edc', {**TINY, 'equal_bytes':True, **FEW['edc']}), ('mdc', {**TINY_MDC, **FEW['mdc']}), ('mtt', TINY_MTT)]
-if ALL:                                                             # half a minute each
-    RUNS += [('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
+RUNS = [('edc', {**TINY, 'equal_bytes':True} | ({} if ALL else dict(seeds=1, observers='convnet_d1')))]
+if ALL:                                                             # half a minute each; their loops are above
+    RUNS += [('mdc', TINY_MDC), ('mtt', TINY_MTT), ('edc', dict(TINY, regime='fixed', method='gvbsm')), ('mdc', dict(TINY_MDC, method='dsa', compare='MDC', rounds=2)),
         ('edc', dict(TINY, regime='stored', method='rded', observers='wrn_16_2', iterations=None)), ('ablation', TINY_ABLATION)]
 
 @pytest.mark.parametrize('kind,parameters', RUNS)

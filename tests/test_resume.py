@@ -15,7 +15,9 @@ def whole(tmp_path, runs, name, kind='edc', **kw):
 
 MANY = dict(edc=12, mdc=8, mtt=6, ablation=3) if ALL else {k:len(v) for k,v in STAGES.items()}
 
-@pytest.mark.parametrize('kind', STAGES)
+STUDIES = [pytest.param(k, marks=[pytest.mark.slow]*(k == 'ablation')) for k in STAGES]              # whose stages are EDC's
+
+@pytest.mark.parametrize('kind', STUDIES)
 def test_killed_in_every_stage(tmp_path, runs, undisturbed, kind):
     "Kill at random moments of every stage, go on, compare; from the beginning, until so many have hit a run at work"
     expected,hits,kills = outcome(undisturbed(kind).parent, kind), {}, MANY[kind]
