@@ -53,6 +53,8 @@ class _Wanted(BaseModel):
     seeds: repeats = 5                                 # students evaluated for each set, and random subsets
     device: text = 'auto'                               # cpu, cuda, cuda:1, ...; auto: cuda where there is one
     precision: Literal['fp32','tf32','bf16'] = 'fp32'
+    # file of a condensed set, or zoo:NAME, whose images are the first to start from
+    start: text|None = None
 
 # %% ../nbs/experiments/43_checks.ipynb #e67ca4de
 class _Conduct(_Wanted):
@@ -78,9 +80,9 @@ class Common(_Conduct):
     # how a run goes: no number depends on it
     manner: ClassVar = frozenset({'out', 'every', 'stale', 'plan', 'engine', 'address', 'watch'})
     # where things are here
-    places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download'})
+    places: ClassVar = frozenset({'dataset', 'root', 'weights', 'device', 'download', 'start'})
     # parameters that came when there were runs already: the id of a run that does not use them stays
-    later: ClassVar = frozenset({'fit', 'test_share'})
+    later: ClassVar = frozenset({'fit', 'test_share', 'start'})
     @model_serializer(mode='wrap')
     def _as_before(self, plain):
         return {k:v for k,v in plain(self).items() if k not in self.later or v != type(self).model_fields[k].default}

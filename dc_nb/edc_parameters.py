@@ -17,8 +17,7 @@ class Edc(Common):
     home = 'dc_nb.edc_runs:EdcRun'
     story = 'networks learn from all images, images are made to suit them, students judge'
     manner = Common.manner | {'film'}
-    places = Common.places | {'start'}
-    later = Common.later | {'film', 'start'}
+    later = Common.later | {'film'}
     # a recipe: edc (the paper), edc_released (what the released CIFAR-10 code computes)
     method: text = 'edc'
     observers: text|None = None                         # comma-separated networks that guide synthesis and label
@@ -36,8 +35,6 @@ class Edc(Common):
     ceiling: bool = True
     # also train students on as many real images as take the bytes of images, labels and teachers
     equal_bytes: bool = False
-    # file of a condensed set, or zoo:NAME, whose images are the first to start from
-    start: text|None = None
     # comma-separated steps of every batch after which the images are kept, such as '1,20,60'
     film: Annotated[text, Field(coerce_numbers_to_str=True)]|None = None
     def names(self): return split_list(self.student)+split_list(self.observers)+split_list(self.labellers)

@@ -16,8 +16,7 @@ from math import ceil
 import torch
 from .data import CondensedSet,split_name
 from .edc_parameters import Edc,filmed
-from .edc_stages import (NearChance,film_stage,known_classes,made_set,observer,observers,on_the_way,
-    start_set,synthesis,warmth)
+from .edc_stages import NearChance,film_stage,made_set,observer,observers,on_the_way,synthesis
 from .evaluation import Score,equivalent_ipc,labelled
 from .experiments import ParameterError,families,home,split_list
 from .files import file_sha
@@ -29,6 +28,7 @@ from .soft_labels import label_bytes
 from .stages import Stage
 from .students import teachers_of
 from .train import smoothing
+from .warm_start import begin_at,begun_at,known_classes
 
 _all_ = ['Edc', 'NearChance', 'filmed', 'made_set', 'observer', 'observers', 'on_the_way', 'synthesis']
 
@@ -106,18 +106,15 @@ class EdcRun(EdcStages):
         steps,self.film = self.study.synthesis.steps, filmed(p)
         if self.film and self.film[-1] > steps:
             raise ParameterError(f"film = {p.film!r} is not right: the synthesis has {steps} steps")
-        self.begin_at(p.start and start_set(p.start if p.start.startswith('zoo:') else home()/p.start))
+        begun_at(self)
         enough_images(self, self.tiles, 'crops')
         enough_disk(self)
         if p.weights: self.weights = {o:weight_file(home()/p.weights, o) for o in self.study.observers}
-        self.files = *self.warmth, *(f'{o} {file_sha(f)}' for o,f in self.weights.items())
+        self.files = *self.files, *(f'{o} {file_sha(f)}' for o,f in self.weights.items())
         vacant(self.folder)                             # which these files name, too
 
     def planned_study(self, p:Edc)->Study:
         return study_of(p, self.train.shape[-1], len(self.train.classes), len(self.train))
-    def begin_at(self, start:CondensedSet|None):
-        "The set whose images are the first to start from, or None"
-        self.start,self.warmth = start, warmth(start, self.train)
 
     def results(self)->dict: return edc_results(self)
     def main_set(self)->CondensedSet: return with_labels(self, self.get(synthesis(self)))
@@ -159,7 +156,7 @@ def shorten(run:EdcRun, stand_in:str, stand_ins:Callable):
     run.p = run.p.model_copy(update=dict(ceiling=False, equal_bytes=False))
     run.settle(brief_study(run.study, stand_in, stand_ins))
     run.film = tuple(t for t in run.film if t <= run.study.synthesis.steps)
-    run.begin_at(known_classes(run.start, run.train))
+    begin_at(run, known_classes(run.start, run.train))
     run.network = partial(untrained, run)
 
 

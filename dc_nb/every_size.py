@@ -14,6 +14,7 @@ from .evaluation import Score
 from .runs import Run,difference_of,scored,student,subset
 from .stages import Stage
 from .students import student_seeds
+from .warm_start import begin_at,known_classes
 
 # %% ../nbs/experiments/49_every_size.ipynb #315bc320
 class EverySize(Run):
@@ -41,6 +42,7 @@ class EverySize(Run):
         self.p = self.p.model_copy(update=dict(parameters, sizes=None))
         self.settle(study)
         self.sizes = list(range(1, self.p.ipc+1))
+        begin_at(self, known_classes(self.start, self.train))
 
 # %% ../nbs/experiments/49_every_size.ipynb #4ad91d26
 def student_of(run:EverySize, name:str, n:int, seed:int)->Stage:

@@ -100,8 +100,9 @@ def surest_crops(
     return each_class(data, one)
 
 # %% ../nbs/concepts/07_initialization.ipynb #383a06c6
-def _refuse_start(start:CondensedSet, images:ImageSet, names:list):
-    if start.factor > 1: raise ValueError(f"a set of tiles (factor {start.factor}) is no start: give one of factor 1")
+def _refuse_start(start:CondensedSet, images:ImageSet, names:list, factor:int):
+    if start.factor != factor:
+        raise ValueError(f"a set of factor {start.factor} is no start here: give one of factor {factor}")
     if start.x.shape[2:] != images.shape:
         raise ValueError(f"the start has images of {tuple(start.x.shape[2:])}, the data of {images.shape}")
     gone = [o for o in names if o not in images.classes]
@@ -117,11 +118,12 @@ def _places(start:CondensedSet, images:ImageSet, names:list)->list:
 def warmed(
     start:CondensedSet,
     rest:Tensor, # what a run starts from otherwise: classes x ipc x C x H x W in [0,1]
-    images:ImageSet # the training images
+    images:ImageSet, # the training images
+    factor:int=1 # tiles a side of the images that the run moves
 )->Tensor: # like `rest`
     "`rest` with the first images of `start` in their places"
     names = start.meta.get('classes', images.classes)
-    _refuse_start(start, images, names)
+    _refuse_start(start, images, names, factor)
     n,out = min(start.ipc, rest.shape[1]), rest.clone()
     for c,x in zip(_places(start, images, names), start.x): out[c,:n] = unit(x[:n]).to(rest)
     return out

@@ -25,6 +25,7 @@ from .pixels import outside
 from .recipes import MatchingStudy,matching_sizes,matching_study
 from .runs import Run,common_row,enough_images,fit_disk,noted,saturated,sized,stage_seconds,student,timed
 from .stages import Stage,choices,network_roots
+from .warm_start import begun_at,warm,warm_code
 
 _all_ = ['Mdc', 'compared', 'drawn']
 
@@ -83,14 +84,20 @@ class MdcRun(EverySize):
         enough_images(self, self.tiles, 'tiles')
         nets = sized({self.study.protocol.student, self.study.matching.network}, self.train)
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
+        begun_at(self)
 
     @property
     def points(self)->tuple: return rounds_kept(self.study.matching.rounds, self.p.curve)
     @cached_property
     def matched(self)->tuple: return trip_stages(self)
     def gathered(self, values:list)->dict: return gathered(self, values)
+    def beginning(self)->torch.Tensor:
+        "The images that all its sets start from: classes x ipc x C x H x W"
+        return warm(self, start_images(self.study.matching.but(extra=None), self.train, self.p.ipc, self.p.seed))
     @property
-    def tiles(self)->int: return self.study.matching.factor**2
+    def factor(self)->int: return self.study.matching.factor
+    @property
+    def tiles(self)->int: return self.factor**2
     def main_set(self)->CondensedSet:
         "The set that the run is about; of A, which is made in the sizes that are evaluated, the largest"
         by_size = self.made['sets'][self.main]
@@ -107,9 +114,9 @@ class MdcRun(EverySize):
 # %% ../nbs/experiments/08_matching_runs.ipynb #688120e0
 def trips(run:MdcRun)->list:
     "The members of each trajectory"
-    r = run.study.matching
+    r,p = run.study.matching, run.p
     # A only in the sizes that are evaluated
-    members = riders(r, run.train, run.p.ipc, run.p.seed, compared(run.p), run.sizes, variants=run.variants)
+    members = riders(r, run.train, p.ipc, p.seed, compared(p), run.sizes, variants=run.variants, start=run.beginning())
     return [members] if r.feed == 'real' else [{k:m} for k,m in members.items()]
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #f45f3e24
@@ -128,9 +135,10 @@ def trip_stage(run:MdcRun, names:tuple, matching_of:Callable)->Stage:
         job.save(dict(x={k:m.x for k,m in trip.members.items()}, losses=torch.stack(trip.trace), history=trip.history,
             chosen={k:o.trace for k,o in plans.items()}, seen={k:o.seen for k,o in plans.items()}), **noted(worst))
     depends = (*run.here, run.study.matching.key, p.ipc, p.seed, run.points, *names,
-        *(v.key for v in run.variants.values()))
+        *(v.key for v in run.variants.values()), *run.warmth)
     roots = ('dc_nb.gradient_matching.ride', 'dc_nb.multisize.riders', 'dc_nb.sets:ImageSet.take',
-        *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())))
+        *network_roots(r.network), *choices(run.study.matching), *choices(list(run.variants.values())),
+        *warm_code(run))
     title = f"matching {', '.join(names) if len(names) < 4 else f'{len(names)} sets'}"
     def probe(name): return timed(matching_of())             # other sets take another time for a step
     return Stage('sets', title, depends, make, work=r.rounds*r.steps, roots=roots, probe=partial(probe, name=title),
@@ -158,9 +166,9 @@ def gathered(run:MdcRun, values:list)->dict:
     def as_sets(xs):
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
-    start = start_images(run.study.matching.but(extra=None), run.train, run.p.ipc, run.p.seed).cpu()
-    return dict(sets=as_sets(finals), start=start, losses=torch.cat([v['losses'] for v in values], 1).cpu(),
-        names=list(full), chosen=chosen, seen=seen, curve={at:as_sets(xs) for at,xs in sorted(history.items())})
+    return dict(sets=as_sets(finals), start=run.beginning().cpu(), names=list(full),
+        losses=torch.cat([v['losses'] for v in values], 1).cpu(), chosen=chosen, seen=seen,
+        curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #dd64ec37
 def pictures(run:Run)->dict:

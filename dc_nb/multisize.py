@@ -199,12 +199,13 @@ def riders(
     which:tuple=methods, # of A, B, C, MDC
     sizes:list|None=None, # of A; None: all up to `ipc`
     extra:Multisize=Multisize(), # MDC's choices, where the recipe has none of its own
-    variants:dict|None=None # {label: Multisize} that ride along
+    variants:dict|None=None, # {label: Multisize} that ride along
+    start:Tensor|None=None # what all begin with: classes x ipc x C x H x W; None: what the recipe says
 )->dict: # {name: Images}
     "The images that a comparison needs"
     for o in which:
         if o not in methods: raise ValueError(f"{o!r} is not one of the methods {', '.join(methods)}")
-    plain,start = recipe.but(extra=None), start_images(recipe, data, ipc, seed)
+    plain,start = recipe.but(extra=None), start_images(recipe, data, ipc, seed) if start is None else start
     part = lambda a,b,r=plain: Images(r, start[:,a:b], data)
     out = {}
     if 'A' in which: out |= {f'A{n}':part(0, n) for n in sizes or range(1, ipc+1)}

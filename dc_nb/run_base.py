@@ -104,6 +104,8 @@ class Run(NamedRun):
     registries = {}                                             # {parameter that is a name: its registry}
     teachers = ()                                               # stages of the networks that label
     tiles = 1                                                   # real images that one stored image may need
+    factor = 1                                                  # tiles a side of the images that it moves
+    start,warmth = None, ()                                     # a set that it begins at, and what keys say of it
 
     def main_set(self)->CondensedSet:
         "The set that the run is about, with what its students need"

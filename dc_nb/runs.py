@@ -25,6 +25,7 @@ from .run_base import (Run,blank,data_of,doubts,enough_images,fit_disk,network,n
     weight_file,with_study)
 from .stages import alone,chain,duration,plan
 from .students import carrying,difference_of,given,labels,scored,seen,student,subset,objective_of
+from .warm_start import files_of
 
 # a family of runs finds everything here
 _all_ = ['Run', 'blank', 'data_of', 'doubts', 'enough_images', 'fit_disk', 'given', 'network', 'noted', 'saturated',
@@ -103,8 +104,7 @@ def signed(condensed:CondensedSet, run:Run, row:dict, *keep)->CondensedSet:
     "The set with the run's method, parameters, versions and the `keep` entries of its row in `meta`"
     parameters = run.p.model_dump(exclude=run.p.places|run.p.manner, exclude_defaults=True)
     keep = {'regime', 'bytes', 'student', 'scale', 'commit', 'dirty', 'dc_nb', 'torch', 'machine', 'date', 'id', *keep}
-    from_elsewhere = dict(weights=True) if getattr(run.p, 'weights', None) else {}
-    return replace(condensed, meta={**condensed.meta, **from_elsewhere, **{k:row[k] for k in sorted(keep)},
+    return replace(condensed, meta={**condensed.meta, **files_of(run), **{k:row[k] for k in sorted(keep)},
         'run':row['run'], 'method':run.p.method, 'parameters':parameters})
 
 # %% ../nbs/experiments/06_runs.ipynb #005694b6

@@ -23,6 +23,7 @@ from .runs import Run,blank,common_row,enough_images,fit_disk,sized,timed
 from .stages import Stage,choices,network_roots
 from .trajectory_matching import Expert,Trajectories,first_images,packed,trajectory_set
 from .trajectory_parameters import Mtt,asked_sets
+from .warm_start import begun_at,warm,warm_code
 from safetensors import safe_open
 
 _all_ = ['Mtt', 'asked_sets']
@@ -76,10 +77,14 @@ class MttRun(EverySize):
         all_in_weights(self)
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
         roomy(self.out, m.experts*(m.horizon+1)*nets.get(m.network, 0))
+        begun_at(self)
 
     @cached_property
     def matched(self)->tuple: return tuple(images(self, k) for k in self.which)
     def gathered(self, values:list)->dict: return trajectory_sets(self, values)
+    def beginning(self)->torch.Tensor:
+        "The images that its sets start from: classes x ipc x C x H x W"
+        return warm(self, first_images(self.study.matching, self.train, self.p.ipc, self.p.seed))
     def results(self)->dict: return trajectory_results(self)
     def brief(self, network:str, stand_ins:Callable|None=None):
         "Become a run of two iterations behind one expert of one epoch, in the stand-in `network`"
@@ -114,7 +119,7 @@ def _expert_time(loop, name): return timed(loop())
 def images(run:MttRun, name:str)->Stage:
     "The stage of the set `name`; its file holds images, distances, and the step size on its way"
     r,p = of_set(run, name), run.p
-    def loop(experts): return Trajectories(r, run.train, first_images(r, run.train, p.ipc, p.seed), experts, p.seed)
+    def loop(experts): return Trajectories(r, run.train, run.beginning(), experts, p.seed)
     def make(job):
         begun = loop(job.inputs)
         now = lambda: begun.x[:10,:10].clamp(0, 1).cpu()
@@ -126,15 +131,15 @@ def images(run:MttRun, name:str)->Stage:
         w = packed(blank(run, r.network, 0))
         return timed(loop([[w*(1+t/100) for t in range(r.horizon+1)]]), 1)
     roots = ('dc_nb.trajectory_matching.Trajectories', 'dc_nb.trajectory_matching.iterate', 'dc_nb.sets:ImageSet.take',
-        *network_roots(r.network), *choices(r))
-    return Stage('set', f'images, {name}', (*run.here, r.key, p.ipc, p.seed), make,
+        *network_roots(r.network), *choices(r), *warm_code(run))
+    return Stage('set', f'images, {name}', (*run.here, r.key, p.ipc, p.seed, *run.warmth), make,
         needs=tuple(expert(run, i) for i in range(r.experts)), work=r.iterations, roots=roots,
         probe=partial(probe, name=f'set {name}'))
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #98c0fd57
 def trajectory_sets(run:MttRun, values:list)->dict:
     "sets: {name: {size: set}}; start; losses, sizes: {name: one an iteration}; chosen, seen: {name: the plan's}"
-    start,sets = first_images(run.study.matching, run.train, run.p.ipc, run.p.seed), {}
+    sets = {}
     for k,v in zip(run.which, values):
         loop = Trajectories(of_set(run, k), run.train, v['x'], [], run.p.seed)
         loop.size = v['size']
@@ -142,7 +147,7 @@ def trajectory_sets(run:MttRun, values:list)->dict:
         sets[k] = {n:whole.first(n) for n in range(1, run.p.ipc+1)}
     # what is drawn and read lies on the host
     def of(what): return {k:v[what].cpu() if torch.is_tensor(v[what]) else v[what] for k,v in zip(run.which, values)}
-    return dict(sets=sets, start=start.cpu(), **{k:of(k) for k in ('losses', 'sizes', 'chosen', 'seen')})
+    return dict(sets=sets, start=run.beginning().cpu(), **{k:of(k) for k in ('losses', 'sizes', 'chosen', 'seen')})
 
 # %% ../nbs/experiments/19_trajectory_runs.ipynb #7cc2c02e
 def trajectory_row(run:MttRun, scores:dict)->dict:

@@ -6,14 +6,18 @@ import papermill
 import pytest
 import torch
 
-from conftest import ROOT,TINY
+from conftest import ROOT,TINY,TINY_MDC,TINY_MTT
+from dc_nb import matching_runs
 from dc_nb.data import CondensedSet
+from dc_nb.door import condense
 from dc_nb.edc_runs import Edc,EdcRun,on_the_way,synthesis
 from dc_nb.edc_stages import film_stage
 from dc_nb.experiments import check
+from dc_nb.matching_runs import Mdc,MdcRun
 from dc_nb.rehearsal import rehearse
 from dc_nb.stages import chain
 from dc_nb.synthesis import Synthesis
+from dc_nb.trajectory_runs import Mtt,MttRun
 
 def made(out, **kw): return EdcRun(check({**TINY, 'out':str(out), **kw}, Edc))
 def ids(run, parts=False): return [s.id for s in chain(*run.stages(), parts=parts)]
@@ -59,7 +63,7 @@ def bad_sets(folder):
     CondensedSet(x[:1], meta=dict(classes=['cat'])).save(folder/'cat.safetensors')
     (folder/'text.safetensors').write_text('no set')
 
-@pytest.mark.parametrize('name,says', [('small', 'images of (1, 4, 4)'), ('tiles', 'factor 2'), ('cat', 'do not have: cat'),
+@pytest.mark.parametrize('name,says', [('small', 'images of (1, 4, 4)'), ('tiles', 'a set of factor 2 is no start here'), ('cat', 'do not have: cat'),
     ('text', 'text.safetensors'), ('nowhere', 'nowhere.safetensors')])
 def test_a_start_that_does_not_fit(tmp_path, name, says):
     "is refused before a network trains"
@@ -83,3 +87,48 @@ def test_the_notebook_draws_the_film(tmp_path, begun):
     file, = folder.glob('edc-*.safetensors')
     assert CondensedSet.load(file).meta['start'] == CondensedSet.load(begun).card['checksum']
     assert report.Image.open(folder/'images.png').size[0] > 1000      # four sets side by side; two take 968
+
+
+# --- the start of the other loops
+
+OTHERS = dict(mdc=(MdcRun, Mdc, dict(TINY_MDC, compare='A,B,C,MDC', seeds=1, curve=0, factor=1)), mtt=(MttRun, Mtt, dict(TINY_MTT, seeds=1)))
+
+def of_family(kind, out, **kw):
+    make,parameters,few = OTHERS[kind]
+    return make(check({**few, 'out':str(out), **kw}, parameters))
+
+@pytest.mark.parametrize('kind', OTHERS)
+def test_every_family_begins_at_a_set(tmp_path, begun, kind):
+    "Its first images are the set's, what is made goes on from there, and only what comes behind has other keys"
+    plain,warm = of_family(kind, tmp_path), of_family(kind, tmp_path, start=str(begun))
+    changed = {o.split('-')[0] for o in set(ids(plain))-set(ids(warm))}
+    assert changed == ({'sets', 'student'} if kind == 'mdc' else {'set', 'student'})
+    assert plain.id != warm.id and plain.folder != warm.folder
+    cs = CondensedSet.load(begun)
+    n = min(cs.ipc, warm.p.ipc)
+    assert torch.equal(warm.beginning()[:3,:n], cs.x[:,:n]) and torch.equal(warm.beginning()[3:], plain.beginning()[3:])
+    assert torch.equal(warm.made['start'], warm.beginning()) and not torch.equal(warm.main_set().x, plain.main_set().x)
+    if kind == 'mdc': assert torch.equal(warm.beginning()[:,:1], matching_runs.trips(warm)[0]['A1'].x)
+
+@pytest.mark.parametrize('kind', OTHERS)
+def test_a_start_of_the_other_loops_is_rehearsed_and_refused(tmp_path, begun, kind):
+    rehearse(of_family(kind, tmp_path, start=str(begun)))
+    bad_sets(tmp_path)
+    for name,says in dict(small='images of (1, 4, 4)', cat='do not have: cat', tiles='a set of factor 2 is no start here').items():
+        with pytest.raises(ValueError) as e: of_family(kind, tmp_path, start=str(tmp_path/f'{name}.safetensors'))
+        assert says in str(e.value), repr(e.value)
+
+def test_tiles_begin_at_tiles(tmp_path):
+    bad_sets(tmp_path)
+    run = of_family('mdc', tmp_path, factor=2, start=str(tmp_path/'tiles.safetensors'))
+    assert torch.equal(run.beginning()[:,:1], CondensedSet.load(tmp_path/'tiles.safetensors').x)
+
+@pytest.mark.parametrize('method', ['mdc', 'mtt'])
+def test_condense_begins_at_a_set_in_memory(tmp_path, begun, method):
+    "and says so in the file of what it makes, which cannot be made again without"
+    few = {k:v for k,v in (TINY_MDC | dict(factor=1, curve=0) if method == 'mdc' else TINY_MTT).items() if k not in ('ipc', 'seeds', 'compare', 'dataset', 'preset')}
+    cs = CondensedSet.load(begun)
+    made = condense('digits', 2, method, start=cs, out=tmp_path/'out', **few)
+    assert made.meta['start'] == cs.card['checksum'] and 'start' not in made.meta['parameters']
+    again = condense('digits', 2, method, start=begun, out=tmp_path/'out', **few)
+    assert torch.equal(made.x, again.x)
