@@ -16,7 +16,7 @@ from .coresets import confidence,herding,k_center,kmeans
 from .initialization import noise,real,surest_crops
 from .mls import farthest
 from .multisize import Multisize,accuracies,gradients
-from .recipes import letters as config,named,with_alpha,with_crop,with_even_box,with_flatness
+from .recipes import letters as config,named,with_alpha,with_crop,with_even_box,with_flatness,with_regime
 from .soft_matching import batch_mixture
 from .studies import Study
 from .synthesis import flatness,flatness_of_statistics,jpeg75,sam,soft_category
@@ -180,6 +180,13 @@ def labellers(s:Study)->dict:
 def observer_epochs(s:Study)->dict:
     "EDC, Table 10 and D1: epochs of the observers. One training gives them all, as its rate is constant"
     return {f'observers of {n} epochs':s.but(squeeze__epochs=n) for n in (1, 5)}
+
+# %% ../nbs/experiments/02_ablations.ipynb #5389bde7
+@ablations
+def hard_labels(s:Study)->dict:
+    "Students that know the class of an image and no more: on the set, and on the real images where it begins"
+    hard = with_regime(s, 'hard')
+    return {'hard labels':hard, 'real images, hard labels':hard.but(synthesis__steps=0, synthesis__terms=())}
 
 # %% ../nbs/experiments/02_ablations.ipynb #9b2521ab
 def with_form2(study:Study, form2:Callable)->Study:
