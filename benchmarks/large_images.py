@@ -1,6 +1,6 @@
 """A whole chain on a made-up folder of ImageNet-1k's shape: time an image by stage, and memory, which must stay below 2 GiB.
 
-    python benchmarks/large_images.py [--loop 1] [--classes 1000] [--images 4] [--side 64] [--observers A,B] [--json]
+    python benchmarks/large_images.py [--loop 1] [--classes 1000] [--images N] [--side 64] [--observers A,B] [--json]
 
 Loop 1 is EDC, as the recipe for ImageNet-1k has it, loop 2 is MDC, loop 3 is MTT. Networks learn for an epoch or not at all,
 so the accuracies mean nothing. The paths are those of a run: a folder of JPEGs that stay files, some of its classes, a stream,
@@ -29,7 +29,7 @@ papers = ('resnet18', 'mobilenet_v2', 'efficientnet_b0', 'shufflenet_v2_x0_5', '
 options = argparse.ArgumentParser()
 options.add_argument('--loop', type=int, choices=(1, 2, 3), default=1)
 options.add_argument('--classes', type=int, default=1000)
-options.add_argument('--images', type=int, default=4, help='of each class; loop 2 makes an image of four')
+options.add_argument('--images', type=int, help='of each class (4); loop 2 makes an image of four (8)')
 options.add_argument('--side', type=int, default=64)
 options.add_argument('--observers', default=narrow)
 options.add_argument('--labellers', default='convnet_w32')
@@ -37,6 +37,7 @@ options.add_argument('--batch', type=int, default=20, help='synthetic images at 
 options.add_argument('--student', default='dc_nb.rehearsal:tiny_norm')
 options.add_argument('--json', action='store_true')
 o = options.parse_args()
+o.images = o.images or (8 if o.loop == 2 else 4)
 found = []
 
 def picture(c, i):
@@ -81,10 +82,10 @@ def chain_of(root, out):
     timed('student, 1 epoch and its test', lambda: run.get(last), n)
 
 def matched(root, out):
-    "MDC in two rounds of one step, or IDC where the images are too few for two sizes"
+    "MDC in two rounds of one step"
     ipc = o.images//4
     few = dict(ipc=ipc, rounds=2, steps=1, period=1, learn=20, epochs=1, seeds=1, student=o.student, network='convnet_w32')
-    run = MdcRun(check(dict(few, dataset='imagenet1k', root=str(root), size=o.side, compare='MDC' if ipc > 1 else 'C',
+    run = MdcRun(check(dict(few, dataset='imagenet1k', root=str(root), size=o.side, compare='MDC',
         out=str(out)), Mdc))
     timed('matching, 2 steps of all classes', lambda: [run.get(s) for s in run.matched], o.classes*ipc)
     timed('students on every size, 1 epoch', run.results, o.classes*ipc)

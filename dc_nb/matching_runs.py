@@ -112,11 +112,12 @@ class MdcRun(EverySize):
     def study_for(p:Mdc, side:int, classes:int)->MatchingStudy: return matching_study_of(p, side)
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #688120e0
-def trips(run:MdcRun)->list:
-    "The members of each trajectory"
-    r,p = run.study.matching, run.p
+def trips(run:MdcRun, start:torch.Tensor|None=None)->list:
+    "The members of each trajectory, which begin at `start`; without it they have names and no images"
+    r,p,shape = run.study.matching, run.p, (len(run.train.classes), run.p.ipc, *run.train.shape)
+    start = torch.empty(shape, device='meta') if start is None else start
     # A only in the sizes that are evaluated
-    members = riders(r, run.train, p.ipc, p.seed, compared(p), run.sizes, variants=run.variants, start=run.beginning())
+    members = riders(r, run.train, p.ipc, p.seed, compared(p), run.sizes, variants=run.variants, start=start)
     return [members] if r.feed == 'real' else [{k:m} for k,m in members.items()]
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #f45f3e24
@@ -148,15 +149,16 @@ def trip_stage(run:MdcRun, names:tuple, matching_of:Callable)->Stage:
 def trip_stages(run:MdcRun)->tuple:
     "The stages of all trajectories"
     r = run.study.matching.but(extra=None)
-    def one(i, names):
-        return trip_stage(run, names, lambda: Matching(r, run.train, trips(run)[i], run.p.seed, keep=run.points))
+    def loop(i): return Matching(r, run.train, trips(run, run.beginning())[i], run.p.seed, keep=run.points)
+    def one(i, names): return trip_stage(run, names, partial(loop, i))
     return tuple(one(i, tuple(members)) for i,members in enumerate(trips(run)))
 
 # %% ../nbs/experiments/08_matching_runs.ipynb #7bf47a06
 def gathered(run:MdcRun, values:list)->dict:
     "sets: {method: {size: set}}; start; losses: steps x members, and their names; chosen, seen; curve: {round: sets}"
     # chosen: {name: (size, frozen) of every round}; seen: {name: what the rule saw at every choice}
-    full = {k:m for trip in trips(run) for k,m in trip.items()}
+    begun = run.beginning()
+    full = {k:m for trip in trips(run, begun) for k,m in trip.items()}
     finals,chosen,seen,history = {}, {}, {}, {}
     for state in values:
         finals |= state['x']
@@ -166,7 +168,7 @@ def gathered(run:MdcRun, values:list)->dict:
     def as_sets(xs):
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
-    return dict(sets=as_sets(finals), start=run.beginning().cpu(), names=list(full),
+    return dict(sets=as_sets(finals), start=begun.cpu(), names=list(full),
         losses=torch.cat([v['losses'] for v in values], 1).cpu(), chosen=chosen, seen=seen,
         curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 

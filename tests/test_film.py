@@ -108,7 +108,7 @@ def test_every_family_begins_at_a_set(tmp_path, begun, kind):
     n = min(cs.ipc, warm.p.ipc)
     assert torch.equal(warm.beginning()[:3,:n], cs.x[:,:n]) and torch.equal(warm.beginning()[3:], plain.beginning()[3:])
     assert torch.equal(warm.made['start'], warm.beginning()) and not torch.equal(warm.main_set().x, plain.main_set().x)
-    if kind == 'mdc': assert torch.equal(warm.beginning()[:,:1], matching_runs.trips(warm)[0]['A1'].x)
+    if kind == 'mdc': assert torch.equal(warm.beginning()[:,:1], matching_runs.trips(warm, warm.beginning())[0]['A1'].x)
 
 @pytest.mark.parametrize('kind', OTHERS)
 def test_a_start_of_the_other_loops_is_rehearsed_and_refused(tmp_path, begun, kind):
