@@ -157,8 +157,7 @@ def trip_stages(run:MdcRun)->tuple:
 def gathered(run:MdcRun, values:list)->dict:
     "sets: {method: {size: set}}; start; losses: steps x members, and their names; chosen, seen; curve: {round: sets}"
     # chosen: {name: (size, frozen) of every round}; seen: {name: what the rule saw at every choice}
-    begun = run.beginning()
-    full = {k:m for trip in trips(run, begun) for k,m in trip.items()}
+    full = {k:m for trip in trips(run, run.beginning()) for k,m in trip.items()}
     finals,chosen,seen,history = {}, {}, {}, {}
     for state in values:
         finals |= state['x']
@@ -168,7 +167,7 @@ def gathered(run:MdcRun, values:list)->dict:
     def as_sets(xs):
         for k,m in full.items(): m.x.copy_(xs[k])
         return collected(full, run.which, run.p.ipc, run.p.seed)
-    return dict(sets=as_sets(finals), start=begun.cpu(), names=list(full),
+    return dict(sets=as_sets(finals), start=run.beginning().cpu(), names=list(full),
         losses=torch.cat([v['losses'] for v in values], 1).cpu(), chosen=chosen, seen=seen,
         curve={at:as_sets(xs) for at,xs in sorted(history.items())})
 
