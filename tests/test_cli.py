@@ -73,10 +73,14 @@ def test_command_lines(wheel):
     assert not (wheel[0]/'results').exists(), 'a run writes into its own folder alone'
     assert 'students trained' in (wheel[0]/folder/'progress.log').read_text(), 'what it said lies there, too'
 
+def heard():
+    "Ctrl-C, which a job in the background of a shell ignores"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 def test_an_interrupted_run_says_one_sentence(wheel):
     "Two seconds after Ctrl-C it is over: while it imports, and while a student trains"
     for work in ('out', 'out/cache/student-*.seconds'):
-        p = begun(wheel, 'dc_nb run edc --ipc 9 --regime hard'+QUICK+' --epochs 1000000', stderr=subprocess.STDOUT, start_new_session=True)
+        p = begun(wheel, 'dc_nb run edc --ipc 9 --regime hard'+QUICK+' --epochs 1000000', stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heard)
         until = time.monotonic() + 120
         while not list(wheel[0].glob(work)) and p.poll() is None and time.monotonic() < until: time.sleep(.1)
         time.sleep(1)

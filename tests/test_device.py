@@ -64,7 +64,9 @@ WALKS = [k for k in LOOPS if k.startswith('trajectories')]
 # the gradient of the step size is a sum over two walks, whose order is the device's
 FAR = {'trajectories and MDC':1e-6}
 
-@pytest.mark.parametrize('name', LOOPS)
+RULES = ', class-wise', ', late'                                     # the same loop; other choices of MDC's rule
+
+@pytest.mark.parametrize('name', [pytest.param(k, marks=[pytest.mark.slow]*k.endswith(RULES)) for k in LOOPS])
 def test_a_loop_gives_the_numbers_of_the_cpu_and_its_step_does_not_wait(name):
     ours,theirs = LOOPS[name]('cpu'), LOOPS[name](OTHER)
     theirs.advance()

@@ -56,7 +56,8 @@ def test_the_commands_are_there():
     before = re.sub(r'[#*`\[\]()]', ' ', README.split('```')[0]).split()
     assert len(before) <= 60, 'words before the first command'
 
-@pytest.mark.parametrize('line', commands())
+# test_cli runs `--student`, too
+@pytest.mark.parametrize('line', [pytest.param(c, marks=[pytest.mark.slow]*('--student' in c)) for c in commands()])
 def test_a_command(folder, line):
     out = ran(folder, hurried(line), times=2 if ALL else 1, shell=True)
     if line == 'dc_nb run edc': assert 'edc minus random' in out and 'next: dc_nb show' in out

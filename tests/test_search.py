@@ -81,7 +81,7 @@ def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):
 
 # --- somebody's own space, from a terminal
 
-@pytest.mark.parametrize('name', ['pair', 'alone'])
+@pytest.mark.parametrize('name', [pytest.param('pair', marks=pytest.mark.slow), 'alone'])
 def test_a_space_of_somebodys_own(ideas, name):
     small = [o for k,v in FEW.items() for o in ('-p', k, v)]
     found = asked(f'my_ideas:{name}', '-p', 'trials', 2, *small, '--out', ideas/'out')
