@@ -157,7 +157,7 @@ def trip_stages(run:MdcRun)->tuple:
 def gathered(run:MdcRun, values:list)->dict:
     "sets: {method: {size: set}}; start; losses: steps x members, and their names; chosen, seen; curve: {round: sets}"
     # chosen: {name: (size, frozen) of every round}; seen: {name: what the rule saw at every choice}
-    full = {k:m for trip in trips(run, run.beginning()) for k,m in trip.items()}
+    full = {k:m for trip in trips(run) for k,m in trip.items()}
     finals,chosen,seen,history = {}, {}, {}, {}
     for state in values:
         finals |= state['x']
@@ -165,7 +165,7 @@ def gathered(run:MdcRun, values:list)->dict:
         seen |= state['seen']
         for at,xs in state['history'].items(): history.setdefault(int(at), {}).update(xs)
     def as_sets(xs):
-        for k,m in full.items(): m.x.copy_(xs[k])
+        for k,m in full.items(): m.x = xs[k]
         return collected(full, run.which, run.p.ipc, run.p.seed)
     return dict(sets=as_sets(finals), start=run.beginning().cpu(), names=list(full),
         losses=torch.cat([v['losses'] for v in values], 1).cpu(), chosen=chosen, seen=seen,
