@@ -28,7 +28,7 @@ from .soft_labels import label_bytes
 from .stages import Stage
 from .students import teachers_of
 from .train import smoothing
-from .warm_start import begin_at,begun_at,known_classes
+from .warm_start import begin_at,begin_as_told,known_classes
 
 _all_ = ['Edc', 'NearChance', 'filmed', 'made_set', 'observer', 'observers', 'on_the_way', 'synthesis']
 
@@ -106,7 +106,7 @@ class EdcRun(EdcStages):
         steps,self.film = self.study.synthesis.steps, filmed(p)
         if self.film and self.film[-1] > steps:
             raise ParameterError(f"film = {p.film!r} is not right: the synthesis has {steps} steps")
-        begun_at(self)
+        begin_as_told(self)
         enough_images(self, self.tiles, 'crops')
         enough_disk(self)
         if p.weights: self.weights = {o:weight_file(home()/p.weights, o) for o in self.study.observers}

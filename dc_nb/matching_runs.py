@@ -25,7 +25,7 @@ from .pixels import outside
 from .recipes import MatchingStudy,matching_sizes,matching_study
 from .runs import Run,common_row,enough_images,fit_disk,noted,saturated,sized,stage_seconds,student,timed
 from .stages import Stage,choices,network_roots
-from .warm_start import begun_at,warm,warm_code
+from .warm_start import begin_as_told,warm,warm_code
 
 _all_ = ['Mdc', 'compared', 'drawn']
 
@@ -84,7 +84,7 @@ class MdcRun(EverySize):
         enough_images(self, self.tiles, 'tiles')
         nets = sized({self.study.protocol.student, self.study.matching.network}, self.train)
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
-        begun_at(self)
+        begin_as_told(self)
 
     @property
     def points(self)->tuple: return rounds_kept(self.study.matching.rounds, self.p.curve)

@@ -23,7 +23,7 @@ from .runs import Run,blank,common_row,enough_images,fit_disk,sized,timed
 from .stages import Stage,choices,network_roots
 from .trajectory_matching import Expert,Trajectories,first_images,packed,trajectory_set
 from .trajectory_parameters import Mtt,asked_sets
-from .warm_start import begun_at,warm,warm_code
+from .warm_start import begin_as_told,warm,warm_code
 from safetensors import safe_open
 
 _all_ = ['Mtt', 'asked_sets']
@@ -77,7 +77,7 @@ class MttRun(EverySize):
         all_in_weights(self)
         fit_disk(self, nets, 2*len(self.which)+len(self.sizes))
         roomy(self.out, m.experts*(m.horizon+1)*nets.get(m.network, 0))
-        begun_at(self)
+        begin_as_told(self)
 
     @cached_property
     def matched(self)->tuple: return tuple(images(self, k) for k in self.which)
