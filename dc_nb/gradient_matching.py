@@ -9,18 +9,17 @@ __all__ = ['real_batch', 'network_batch', 'learn', 'passes', 'fresh_network', 'N
 
 # %% ../nbs/concepts/12_gradient_matching.ipynb #03b08652
 from collections.abc import Callable
-from dataclasses import replace
 from math import ceil
 from os import PathLike
 
 import torch
 import torch.nn.functional as F
 from .augment import draw
-from .core import Diverged,all_finite,along,checksum,drive,seed_of,spell,stacked,stream
+from .core import Diverged,all_finite,along,checksum,drive,seed_of,spell,stream
 from .data import CondensedSet,ImageSet
 from .formation import padded,shrink
 from .gradients import coupled
-from .initialization import enough,in_order,real
+from .initialization import enough
 from .matched_images import Images,MatchingRecipe,Sight
 from .models import create
 from .pixels import outside
@@ -268,13 +267,8 @@ def start_images(
     seed:int
 )->Tensor: # classes x ipc x C x H x W in [0,1]
     "The stored images that a run starts from; slot d of a class comes from its d-th chosen image"
-    r,many,draws = recipe, ipc*recipe.factor**2, stream(seed, 'start')
-    def small(o): return shrink(r.start(o, many, draws).to(data.y.device), r.factor, r.whole)
-    if getattr(r.start, 'func', r.start) not in (real, in_order): return small(data)
-    def alone(c):        # these draw class by class, so only one has its real images in memory
-        part = data.subset(data.of_class(c))
-        return replace(part, y=torch.zeros_like(part.y), classes=data.classes[c:c+1], ids=data.ids[c:c+1])
-    return stacked((small(alone(c))[0] for c in range(len(data.classes))), len(data.classes))
+    many = recipe.start(data, ipc*recipe.factor**2, stream(seed, 'start'))
+    return shrink(many.to(data.y.device), recipe.factor, recipe.whole)
 
 def matched_set(m:Images, seed:int, **meta)->CondensedSet:
     "The set that a member holds; `meta` joins its card"
